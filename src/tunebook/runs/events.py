@@ -1,0 +1,93 @@
+"""`events.jsonl`: everything a run says about itself, one numbered line an event. One writer, one reader.
+
+    {"seq": 17, "time": 1763800000.1, "kind": "metrics", "step": 12, "values": {"training_loss": 2.31}}
+
+`seq` starts at 1 and has no gaps. `kind` says which other keys there are (see `docs/events.md`). A number that is
+not finite is stored as null and its name is listed in `not_finite`. A last line that a crash cut short is not an
+event: the reader passes it over and the next writer cuts it off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tunebook.files import to_json
+
+Event = dict[str, Any]
+
+
+class EventWriter:
+    """Appends events to one file. A write that fails (disk full) is kept in `lost`, never raised: training goes on."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.seq = _cut_unfinished_line(path)
+        self.lost = 0
+
+    def emit(self, kind: str, **fields: Any) -> Event:
+        """Append one event and return it."""
+        bad = sorted(_not_finite(fields))
+        event: Event = {"seq": self.seq + 1, "time": time.time(), "kind": kind, **fields}
+        if bad:
+            event["not_finite"] = bad
+        line = (to_json(event) + "\n").encode()
+        try:
+            with self.path.open("ab") as file:
+                start = file.tell()
+                try:
+                    file.write(line)
+                    file.flush()
+                except OSError:
+                    os.truncate(self.path, start)
+                    raise
+            self.seq += 1
+        except OSError:
+            self.lost += 1
+        return event
+
+
+def read_events(path: Path, since: int = 0) -> Iterator[Event]:
+    """Events with `seq` above `since`, oldest first; nothing when the file is not there yet."""
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                return
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and event.get("seq", 0) > since:
+                yield event
+
+
+def _cut_unfinished_line(path: Path) -> int:
+    """Cut a half-written last line off and return the last event's number (0 for none)."""
+    if not path.exists():
+        return 0
+    data = path.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(path, whole)
+    last = 0
+    for event in read_events(path):
+        last = int(event["seq"])
+    return last
+
+
+def _not_finite(fields: dict[str, Any]) -> Iterator[str]:
+    for name, value in fields.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            yield name
+        elif isinstance(value, dict):
+            yield from _not_finite(value)
