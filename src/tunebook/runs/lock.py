@@ -1,0 +1,80 @@
+"""One writer per run folder: a lock held by the system, with its owner's pid, start time and host to read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from tunebook.errors import RunError
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who writes to a run; `started` is the process's start, in seconds since 1970, so that a reused pid is not taken for it."""
+
+    pid: int
+    started: float
+    host: str
+
+    def alive(self) -> bool:
+        """Is that very process still there? On another host it is taken to be."""
+        if self.host != socket.gethostname():
+            return True
+        try:
+            process = psutil.Process(self.pid)
+            return abs(process.create_time() - self.started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            return False
+
+
+def this_process() -> Owner:
+    """The owner that this process would be."""
+    return Owner(os.getpid(), psutil.Process().create_time(), socket.gethostname())
+
+
+def read_owner(folder: Path) -> Owner | None:
+    """Who last took the lock of `folder`; None when nobody did or the file is damaged."""
+    try:
+        value = json.loads((folder / "lock.json").read_text())
+        return Owner(int(value["pid"]), float(value["started"]), str(value["host"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+@contextmanager
+def hold_lock(folder: Path) -> Iterator[Owner | None]:
+    """Hold the run's lock; yields the dead owner that it was taken over from, if any. RunError when a live one has it."""
+    path = folder / "lock.json"
+    try:
+        file = path.open("a+")
+    except OSError as error:
+        raise RunError(
+            f"The run folder {folder} cannot be written ({error.strerror}).",
+            kept="Nothing was touched.",
+            do="Make it writable, or copy it to where it is.",
+        ) from error
+    with file:
+        before = read_owner(folder)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            who = f"process {before.pid} on {before.host}" if before else "another process"
+            raise RunError(
+                f"The run '{folder.name}' is being written by {who}.",
+                kept="Nothing was touched.",
+                do=f"Watch it with `tunebook status {folder.name}`, or end it with `tunebook stop {folder.name}`.",
+            ) from error
+        owner = this_process()
+        file.truncate(0)
+        file.write(json.dumps({"pid": owner.pid, "started": owner.started, "host": owner.host}))
+        file.flush()
+        yield before
+        file.truncate(0)
