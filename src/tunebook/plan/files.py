@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import re
+import reprlib
 import types
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -14,21 +16,41 @@ from pydantic import BaseModel, ValidationError
 
 from tunebook.errors import Fault, PlanError
 from tunebook.files import write_text
+from tunebook.plan.rules.types import Rule
 from tunebook.plan.schema import Plan
+
+_KEPT = {"origins", "format", "notes", "not_understood"}  # in the file, and not what a run is made of
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `3e-5` is a number, as people write it."""
+    """Safe YAML in which `3e-5` is a number, as people write it, and no alias can make a small file huge."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()  # type: ignore[no-untyped-call]
+            problem = f"the alias *{event.anchor} is not read, write the value itself"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+"), list("-+0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes the text `3e-5`, which `_Loader` would otherwise read back as a number."""
+
+
+for _kind in (_Loader, _Dumper):
+    _kind.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )
 
 
 def load_yaml(text: str) -> Any:
-    """The YAML value of `text`, with `3e-5` read as a number. Raises yaml.YAMLError."""
-    return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+    """The YAML value of `text`, with `3e-5` read as a number. Raises yaml.YAMLError, for whatever is wrong with it."""
+    try:
+        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
+    except RecursionError:
+        raise yaml.YAMLError("it is nested too deeply") from None
+    except ValueError as error:  # the 99th of a month, an integer of 5,000 digits
+        raise yaml.YAMLError(str(error)) from None
 
 
 def load_plan(path: Path) -> Plan:
@@ -45,23 +67,37 @@ def load_plan(path: Path) -> Plan:
         raise PlanError(f"The plan {path} is not valid YAML: {_first_line(error)}.", do="Mend that line.") from error
     if not isinstance(value, dict):
         raise PlanError(f"The plan {path} holds no sections.", do="`tunebook plan -o plan.yaml` makes one.")
-    return make_plan(value, str(path))
+    return make_plan(value, f"the plan {path}")
 
 
 def make_plan(value: Mapping[str, Any], where: str = "the plan") -> Plan:
     """Validate plain values into a Plan; PlanError holds every fault at once."""
     try:
-        return Plan.model_validate(value)
+        plan = Plan.model_validate(value)
     except ValidationError as error:
-        faults = [_fault(detail, value) for detail in error.errors()]
-        raise PlanError(f"{where} has {len(faults)} fault{'s' * (len(faults) > 1)}.", faults=faults) from None
+        faults = [_fault(detail) for detail in error.errors()]
+        what = f"{where[0].upper()}{where[1:]} has {len(faults)} fault{'s' * (len(faults) > 1)}."
+        raise PlanError(what, faults=faults) from None
+    return _with_settled_origins(plan, value)
+
+
+def _with_settled_origins(plan: Plan, given: Mapping[str, Any]) -> Plan:
+    """Let each origin hold its value as settled (metrics in their order), so that only what a hand edits differs."""
+    settled, as_given = values_by_path(plan), dict(_leaves(given, ()))
+    origins = {
+        path: origin.model_copy(update={"value": settled[path]})
+        if path in settled and path in as_given and _plain(origin.value) == _plain(as_given[path])
+        else origin
+        for path, origin in plan.origins.items()
+    }
+    return plan.model_copy(update={"origins": origins})
 
 
 def dump_plan(plan: Plan) -> str:
     """The plan as YAML: the same plan gives the same bytes."""
     value = plan.model_dump(mode="json", by_alias=True)
-    return "# A Tunebook plan. Edit any value; `tunebook plan --schema` says what there is.\n" + yaml.safe_dump(
-        value, sort_keys=False, allow_unicode=True, width=110
+    return "# A Tunebook plan. Edit any value; `tunebook plan --schema` says what there is.\n" + yaml.dump(
+        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
     )
 
 
@@ -83,33 +119,47 @@ def set_values(value: dict[str, Any], settings: list[str]) -> dict[str, Any]:
     result: dict[str, Any] = _copy(value)
     faults = []
     for setting in settings:
-        path, found, text = setting.partition("=")
-        parts = path.strip().split(".")
-        known = _leaf_paths(Plan)
-        if not found:
-            faults.append(Fault(setting, "is not of the form path=value"))
-        elif not any(known_path == parts or parts[: len(known_path)] == known_path for known_path in known):
-            close = difflib.get_close_matches(path, [".".join(item) for item in known], 1)
-            faults.append(Fault(path, "is not a value of the plan" + (f"; did you mean {close[0]}?" if close else "")))
+        name, _, text = setting.partition("=")
+        path = name.strip()
+        try:
+            if fault := _no_such_path(path) if "=" in setting else "is not of the form path=value":
+                raise ValueError(fault)
+            new = load_yaml(text)
+        except yaml.YAMLError as error:
+            faults.append(Fault(path, f"{text!r} is not valid YAML: {_first_line(error)}"))
+        except ValueError as error:
+            faults.append(Fault(path, str(error)))
         else:
-            try:
-                new = load_yaml(text)
-            except yaml.YAMLError as error:
-                faults.append(Fault(path, f"{text!r} is not valid YAML: {_first_line(error)}"))
-                continue
-            place = result
-            for part in parts[:-1]:
-                place = place.setdefault(part, {})
-            place[parts[-1]] = new
-            result.setdefault("origins", {})[path.strip()] = {"from": "set", "why": "given with --set", "value": new}
+            _put(result, path.split("."), new)
+            result.setdefault("origins", {})[path] = {"from": "set", "why": "given with --set", "value": new}
     if faults:
         raise PlanError("A --set could not be applied.", do="`tunebook plan --schema` lists the paths.", faults=faults)
     return result
 
 
+def _no_such_path(path: str) -> str:
+    """Why `--set` cannot write to `path`, or nothing."""
+    known = [".".join(parts) for parts in _leaf_paths(Plan) if parts[0] not in _KEPT]
+    if path in known:
+        return ""
+    below = [item for item in known if item.startswith(f"{path}.")]
+    if below:
+        return f"is a section; set {', '.join(below)}"
+    close = difflib.get_close_matches(path, known, 1)
+    return "is not a value of the plan" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _put(value: dict[str, Any], parts: list[str], new: Any) -> None:
+    for part in parts[:-1]:
+        if not isinstance(value.get(part), dict):
+            value[part] = {}
+        value = value[part]
+    value[parts[-1]] = new
+
+
 def values_by_path(plan: Plan) -> dict[str, Any]:
     """Every value of the plan by its dotted path, `origins`, notes and what was not understood left out."""
-    return dict(_leaves(plan.model_dump(mode="json", exclude={"origins", "format", "notes", "not_understood"}), ()))
+    return dict(_leaves(plan.model_dump(mode="json", exclude=_KEPT), ()))
 
 
 def origin_of(plan: Plan, path: str) -> tuple[str, str]:
@@ -117,16 +167,15 @@ def origin_of(plan: Plan, path: str) -> tuple[str, str]:
     value = values_by_path(plan)[path]
     origin = plan.origins.get(path)
     if origin is None:
-        default = _default(path)
-        return ("default", "") if default == value else ("hand", "edited in the plan file")
+        return ("default", "") if _defaults()[path] == value else ("hand", "edited in the plan file")
     if _plain(origin.value) != _plain(value):
         return "hand", "edited in the plan file"
     return origin.origin, origin.why
 
 
-def _default(path: str) -> Any:
-    empty = Plan.model_validate({"model": {"name": "x"}, "data": {"path": "x"}})
-    return values_by_path(empty).get(path)
+@cache
+def _defaults() -> dict[str, Any]:
+    return values_by_path(Plan.model_validate({"model": {"name": "x"}, "data": {"path": "x"}}))
 
 
 def _plain(value: Any) -> Any:
@@ -160,13 +209,12 @@ def _section(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
-def _fault(detail: Any, value: Mapping[str, Any]) -> Fault:
+def _fault(detail: Any) -> Fault:
     """Turn one pydantic error into our words: the path, the value given, and the nearest known key."""
     location = [str(part) for part in detail["loc"]]
     path = ".".join(location)
     if detail["type"] == "extra_forbidden":
-        known = {tuple(item[: len(location)]) for item in _leaf_paths(Plan)}
-        siblings = [item[-1] for item in known if len(item) == len(location) and list(item[:-1]) == location[:-1]]
+        siblings = _keys_beside(location)
         close = difflib.get_close_matches(location[-1], siblings, 1, cutoff=0.4)
         return Fault(
             path, "is unknown" + (f"; did you mean {close[0]}?" if close else f"; known: {', '.join(sorted(siblings))}")
@@ -175,8 +223,17 @@ def _fault(detail: Any, value: Mapping[str, Any]) -> Fault:
         return Fault(path, "is required")
     message = detail["msg"].removeprefix("Value error, ")
     given = detail.get("input")
-    shown = "" if isinstance(given, dict) or detail["type"] == "value_error" else f" (it is {given!r})"
+    shown = "" if isinstance(given, dict) or detail["type"] == "value_error" else f" (it is {reprlib.repr(given)})"
     return Fault(path, message[0].lower() + message[1:] + shown)
+
+
+def _keys_beside(location: list[str]) -> list[str]:
+    """The keys that may stand where an unknown one was found; a rule's are those of its kind."""
+    if location[:2] == ["stopping", "rules"] and len(location) == 5:
+        kinds = {kind.model_fields["kind"].default: kind for kind in get_args(get_args(Rule)[0])}
+        return list(kinds[location[3]].model_fields)
+    known = {tuple(item[: len(location)]) for item in _leaf_paths(Plan)}
+    return [item[-1] for item in known if len(item) == len(location) and list(item[:-1]) == location[:-1]]
 
 
 def _copy(value: Any) -> Any:
@@ -191,5 +248,5 @@ def _reason(error: OSError | UnicodeDecodeError) -> str:
 
 def _first_line(error: yaml.YAMLError) -> str:
     mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or "it cannot be read"
+    problem = getattr(error, "problem", None) or str(error).partition("\n")[0] or "it cannot be read"
     return f"{problem}, line {mark.line + 1}" if mark else str(problem)

@@ -1,6 +1,7 @@
 """When a run evaluates: a few words, read into points.
 
-every epoch | every 100 steps | every 5 minutes | at 10, 20, 50 | at 10, 20, 50, then every 100 [steps]
+every epoch | every 2 epochs | every 100 steps | every 5 minutes | every 2 hours
+at 10, 20, 50 | at 10, 20, 50, then every 100 [steps]
 """
 
 from __future__ import annotations
@@ -11,8 +12,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-_EVERY = re.compile(r"every\s+(?:(\d+)\s*)?(epoch|step|minute)s?")
-_AT = re.compile(r"at\s+((?:\d+\s*,?\s*(?:and\s+)?)+)(?:steps?\s*)?(?:,?\s*then\s+every\s+(\d+)(?:\s+steps?)?)?")
+_NUMBER = r"\d{1,9}"
+_EVERY = re.compile(rf"(?:every|each) (?:({_NUMBER}|\d{{1,3}}(?:,\d{{3}}){{1,2}}) )?(epoch|step|minute|hour)s?")
+# Repetitions of one fixed shape: with a nested one, a long row of digits would take years.
+_AT = re.compile(
+    rf"at (?:steps? )?({_NUMBER}(?:[ ,]+(?:and )?{_NUMBER})*)(?: steps?)?(?:[ ,]+then every ({_NUMBER})(?: steps?)?)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +45,10 @@ def parse(text: str) -> Evaluations:
     """Read a schedule; ValueError says which forms there are."""
     words = " ".join(text.lower().split())
     if match := _EVERY.fullmatch(words):
-        count = int(match[1] or 1)
+        count = int((match[1] or "1").replace(",", ""))
         if count:
-            epochs, steps, minutes = (count * (match[2] == unit) for unit in ("epoch", "step", "minute"))
-            return Evaluations(epochs, steps, minutes)
+            epochs, steps, minutes, hours = (count * (match[2] == unit) for unit in ("epoch", "step", "minute", "hour"))
+            return Evaluations(epochs, steps, minutes + 60 * hours)
     elif match := _AT.fullmatch(words):
         at = tuple(int(number) for number in re.findall(r"\d+", match[1]))
         if at[0] > 0 and list(at) == sorted(set(at)):
