@@ -18,7 +18,7 @@ from tunebook.errors import RunError
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes to a run; `started` is the process's start, in seconds since 1970, so that a reused pid is not taken for it."""
+    """Who writes to a run; `started` (seconds since 1970) tells it from a later process of that pid."""
 
     pid: int
     started: float
@@ -51,7 +51,7 @@ def read_owner(folder: Path) -> Owner | None:
 
 @contextmanager
 def hold_lock(folder: Path) -> Iterator[Owner | None]:
-    """Hold the run's lock; yields the dead owner that it was taken over from, if any. RunError when a live one has it."""
+    """Hold the run's lock; yields the dead owner it was taken over from, if any. RunError when a live one has it."""
     path = folder / "lock.json"
     try:
         file = path.open("a+")

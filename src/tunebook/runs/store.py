@@ -84,7 +84,7 @@ def check_free(name: str, runs: Path) -> None:
         raise RunError(
             f"A run named '{name}' exists in {runs}.",
             kept="Nothing was touched.",
-            do=f"Give another --name, go on with `tunebook resume {name}`, or remove it with `tunebook runs rm {name}`.",
+            do=f"Give another --name, go on with `tunebook resume {name}`, or remove it: `tunebook runs rm {name}`.",
         )
     place = next(parent for parent in [runs, *runs.parents] if parent.exists())
     if not place.is_dir() or not _writable(place):

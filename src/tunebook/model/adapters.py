@@ -1,0 +1,50 @@
+"""Which weights are trained: every one, or LoRA adapters (Hu et al. 2021, arXiv:2106.09685) through PEFT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tunebook.errors import ModelError
+from tunebook.plan.schema import Plan
+
+
+def make_trainable(model: Any, plan: Plan) -> Any:
+    """`model` with the plan's trainable parts: itself (full) or wrapped in a PeftModel (lora).
+
+    Adapters start so that the model answers as its base does. Their first weights come from `training.seed`.
+    """
+    if plan.training.method == "full":
+        for name in ("attention_dropout", "hidden_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop"):
+            if plan.training.dropout and hasattr(model.config, name):
+                setattr(model.config, name, plan.training.dropout)
+        for module in model.modules():
+            if plan.training.dropout and hasattr(module, "attention_dropout"):
+                module.attention_dropout = plan.training.dropout
+        return model.requires_grad_(True)
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        r=plan.lora.rank,
+        lora_alpha=plan.lora.alpha or 2 * plan.lora.rank,  # type: ignore[arg-type]
+        lora_dropout=plan.training.dropout,
+        target_modules=list(plan.lora.targets) or "all-linear",
+    )
+    state = torch.random.get_rng_state()
+    torch.manual_seed(plan.training.seed)
+    try:
+        return get_peft_model(model, config)
+    except ValueError as error:
+        raise ModelError(
+            f"LoRA adapters do not fit this model: {error}.",
+            do="Name modules of the model in lora.targets, or set training.method to full.",
+        ) from error
+    finally:
+        torch.random.set_rng_state(state)
+
+
+def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
+    """The trained parameters by name, in the model's order."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
