@@ -1,0 +1,216 @@
+"""The training loop, top to bottom.
+
+It takes a model behind its engine, examples, a plan and a state; it emits events and asks for evaluations and
+checkpoints. One optimizer step is `plan.training.batch_size` examples, however many micro-batches they make: each
+adds the gradient of its summed loss divided by the trained tokens of the whole step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+
+from tunebook.errors import TrainingError
+from tunebook.plan import when
+from tunebook.plan.schema import Plan
+from tunebook.train.batches import Row, join, micro_batches, rows_of_step, steps_per_epoch, trained_tokens
+from tunebook.train.forward import Engine
+from tunebook.train.optim import clip_gradients, set_learning_rate
+from tunebook.train.state import TrainState, seed_step
+from tunebook.train.stopping import STEP_METRICS, Moment, Stopper
+
+
+@dataclass(slots=True)
+class Job:
+    """What a run trains, and whom it tells. `rows` are the indices into `examples` that are trained on."""
+
+    plan: Plan
+    engine: Engine
+    parameters: Mapping[str, torch.nn.Parameter]
+    optimizer: torch.optim.Optimizer
+    examples: Sequence[Row]
+    rows: np.ndarray
+    micro_batch_tokens: int
+    emit: Callable[..., Any]
+    evaluate: Callable[[TrainState], dict[str, float]]
+    save: Callable[[TrainState], None]
+    asked_to_stop: Callable[[], bool] = lambda: False
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return steps_per_epoch(len(self.rows), self.plan.training.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole schedule."""
+        limit = self.plan.training.epochs.max * self.steps_per_epoch
+        return min(limit, self.plan.training.max_steps or limit)
+
+
+def train(job: Job, state: TrainState) -> str:
+    """Take optimizer steps from `state` until the schedule, a rule or a request ends them; returns the reason.
+
+    Raises TrainingError, before the update and with the state unchanged, when loss or gradient is not finite.
+    """
+    plan, schedule = job.plan, when.parse(job.plan.evaluation.schedule)
+    stopper = Stopper(plan.stopping.rules, plan.training.epochs.min, state.stopper)
+    job.engine.parts.seconds = state.parts
+    job.engine.model.train()
+    reason = ""
+    while not reason and state.step < job.steps:
+        started = time.perf_counter()
+        values = optimizer_step(job, state)
+        state.step += 1
+        state.seconds += time.perf_counter() - started
+        last = state.step == job.steps
+        _tell_step(job, state, values, time.perf_counter() - started)
+        reason = stopper.after_step(_moment(job, state, _for_rules(values)))
+        asked = job.asked_to_stop()
+
+        minutes = (state.seconds - state.evaluated_at) / 60
+        due = schedule.due(state.step, job.steps_per_epoch, minutes)
+        if due or last or (reason and not asked):
+            reason = _evaluate(job, state, stopper) or reason
+        if due or last or reason or asked or state.step % plan.checkpoints.every == 0:
+            started = time.perf_counter()
+            job.save(state)
+            state.seconds += job.engine.parts.add("checkpoint", started) - started
+        if asked and not last:
+            return "asked to stop"
+    return reason or "the planned steps are done"
+
+
+def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
+    """One update from the examples of step `state.step`; returns the step's numbers. Loss is in nats per token."""
+    parts, started = job.engine.parts, time.perf_counter()
+    training = job.plan.training
+    picked = job.rows[rows_of_step(state.step, len(job.rows), training.batch_size, training.seed)]
+    rows = [job.examples[int(index)] for index in picked]
+    tokens, trained = sum(len(row.ids) for row in rows), trained_tokens(rows)
+    parts.add("data", started)
+
+    summed = _gradients(job, state, rows, max(1, trained))
+    norm = clip_gradients(job.parameters.values(), training.max_grad_norm)
+    loss = summed / max(1, trained)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        job.optimizer.zero_grad(set_to_none=True)
+        raise TrainingError(
+            f"The loss ({loss}) or its gradient ({norm}) was not finite at optimizer step {state.step + 1}, "
+            f"in the rows of lines {', '.join(str(getattr(row, 'line', '?')) for row in rows)}.",
+            kept="The weights were not updated; the last good checkpoint is kept.",
+            do="Lower training.learning_rate, lengthen the warmup, or look at those rows.",
+        )
+    started = time.perf_counter()
+    rate = set_learning_rate(job.optimizer, training, state.step, job.steps)
+    job.optimizer.step()
+    job.optimizer.zero_grad(set_to_none=True)
+    parts.add("optimizer", started)
+    state.tokens += tokens
+    state.trained_tokens += trained
+    return {
+        "training_loss": loss,
+        "learning_rate": rate,
+        "gradient_norm": norm,
+        "tokens": tokens,
+        "trained_tokens": trained,
+    }
+
+
+def _gradients(job: Job, state: TrainState, rows: Sequence[Row], trained: int) -> float:
+    """Gradients of the step's loss over all micro-batches; out of memory halves the micro-batch and begins again."""
+    device = next(iter(job.parameters.values())).device
+    while True:
+        seed_step(job.plan.training.seed, state.step)
+        try:
+            groups = micro_batches(rows, job.micro_batch_tokens)
+            return sum(job.engine.forward_backward(join(group, device), trained) for group in groups)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            job.optimizer.zero_grad(set_to_none=True)
+            longest = max(len(row.ids) for row in rows)
+            if job.micro_batch_tokens <= longest:
+                raise TrainingError(
+                    f"Memory ran out at optimizer step {state.step + 1} with one example of {longest} tokens.",
+                    kept="The last good checkpoint is kept.",
+                    do="Lower data.max_length, use training.method lora, or a smaller model.",
+                ) from error
+            job.micro_batch_tokens = max(longest, job.micro_batch_tokens // 2)
+            words = f"Memory ran out; micro-batches are now at most {job.micro_batch_tokens} tokens. The result is the same."
+            job.emit("warning", code="out_of_memory", message=words, micro_batch_tokens=job.micro_batch_tokens)
+
+
+def _evaluate(job: Job, state: TrainState, stopper: Stopper) -> str:
+    """Measure held-out data, note whether it is the best so far, ask the rules; returns why the run ends, or ''."""
+    started = time.perf_counter()
+    job.engine.model.eval()
+    measured = job.evaluate(state)
+    job.engine.model.train()
+    seen = {name: sum(values) / len(values) for name, values in state.since_evaluation.items()}
+    if "memory" in seen:
+        seen["memory"] = max(state.since_evaluation["memory"])
+    state.since_evaluation = {}
+    loss = measured.get("validation_loss")
+    best = loss is not None and (state.best_loss is None or loss < state.best_loss)
+    if best or loss is None:
+        state.best_step, state.best_loss = state.step, loss
+    state.seconds += job.engine.parts.add("validation", started) - started
+    state.evaluated_at = state.seconds
+    state.evaluations += 1
+    reason = stopper.after_evaluation(_moment(job, state, {**seen, **measured}))
+    statuses = [{"rule": s.rule, "text": s.text, "count": s.count, "of": s.of} for s in stopper.statuses()]
+    job.emit(
+        "evaluation",
+        step=state.step,
+        epoch=state.step / job.steps_per_epoch,
+        minutes=state.seconds / 60,
+        tokens=state.tokens,
+        values=measured,
+        best=best,
+        stopping=statuses,
+    )
+    return reason
+
+
+def _tell_step(job: Job, state: TrainState, values: dict[str, float], seconds: float) -> None:
+    values["throughput"] = values["tokens"] / seconds
+    values["memory"] = float(psutil.Process().memory_info().rss)
+    for name, value in _for_rules(values).items():
+        state.since_evaluation.setdefault(name, []).append(value)
+    shown = {name: value for name, value in values.items() if name not in STEP_METRICS or name in job.plan.metrics}
+    job.emit(
+        "metrics",
+        step=state.step,
+        epoch=state.step / job.steps_per_epoch,
+        minutes=state.seconds / 60,
+        seen_tokens=state.tokens,
+        values=shown,
+        parts={part: round(spent, 3) for part, spent in state.parts.items()},
+        eta_seconds=state.seconds / state.step * (job.steps - state.step),
+    )
+
+
+def _for_rules(values: Mapping[str, float]) -> dict[str, float]:
+    """The step's metrics as rules name them, memory in GB."""
+    seen = {name: values[name] for name in STEP_METRICS if name in values}
+    if "memory" in seen:
+        seen["memory"] /= 1e9
+    return seen
+
+
+def _moment(job: Job, state: TrainState, values: Mapping[str, float]) -> Moment:
+    epoch = state.step / job.steps_per_epoch
+    return Moment(state.step, epoch, state.seconds / 60, state.tokens, state.evaluations, values)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error) or "out of memory" in str(error)

@@ -1,0 +1,83 @@
+"""Cross-entropy summed over trained tokens, without ever keeping logits.
+
+Logits of a few hundred positions at a time are made, turned into the loss and its gradient in the same pass, and
+dropped: for a vocabulary of 49,152 this is most of a small model's memory. The sum is divided by the optimizer step's
+trained tokens by whoever asks, so that accumulation, packing and workers cannot change the result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+CHUNK = 256
+
+
+class _ChunkedCrossEntropy(torch.autograd.Function):
+    """sum_i CE(hidden_i W^T, target_i), with label smoothing s: target (1 - s) one-hot + s / vocabulary."""
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, chunk: int) -> Tensor:
+        needs_hidden, needs_weight = ctx.needs_input_grad[:2]
+        grad_hidden = torch.empty_like(hidden) if needs_hidden else None
+        grad_weight = (
+            torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) if needs_weight else None
+        )
+        total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
+        for start in range(0, hidden.shape[0], chunk):
+            h, y = hidden[start : start + chunk], targets[start : start + chunk]
+            logits = (h @ weight.t()).to(total.dtype)
+            log_norm = torch.logsumexp(logits, 1)
+            total += log_norm.sum() - (1 - smoothing) * logits.gather(1, y[:, None]).sum()
+            if smoothing:
+                total -= smoothing * logits.mean(1).sum()
+            if grad_hidden is None and grad_weight is None:
+                continue
+            logits.sub_(log_norm[:, None]).exp_()  # now the probabilities
+            if smoothing:
+                logits -= smoothing / logits.shape[1]
+            logits[torch.arange(len(y), device=y.device), y] -= 1 - smoothing  # now the gradient of the logits
+            if grad_hidden is not None:
+                grad_hidden[start : start + chunk] = logits.to(weight.dtype) @ weight
+            if grad_weight is not None:
+                grad_weight.addmm_(logits.t(), h.to(logits.dtype))
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.weight_dtype = weight.dtype
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        (grad,) = grad_outputs
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return (
+            None if grad_hidden is None else grad_hidden.mul_(grad.to(grad_hidden.dtype)),
+            None if grad_weight is None else grad_weight.mul_(grad).to(ctx.weight_dtype),
+            None,
+            None,
+            None,
+        )
+
+
+def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, chunk: int = CHUNK) -> Tensor:
+    """Sum of cross-entropies in nats, a scalar. hidden [n, d], weight [vocabulary, d], targets int64 [n]."""
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets, smoothing, chunk)  # type: ignore[no-untyped-call]
+    return loss
+
+
+@torch.no_grad()
+def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = CHUNK) -> Tensor:
+    """Cross-entropy of each position in nats, float32 or wider [n]; logits are made `chunk` positions at a time."""
+    parts = []
+    for start in range(0, hidden.shape[0], chunk):
+        logits = hidden[start : start + chunk] @ weight.t()
+        parts.append(
+            F.cross_entropy(
+                logits.to(torch.promote_types(logits.dtype, torch.float32)),
+                targets[start : start + chunk],
+                reduction="none",
+            )
+        )
+    return torch.cat(parts) if parts else hidden.new_zeros(0)

@@ -1,0 +1,56 @@
+"""AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), its learning rate by step, and clipping by the global norm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tunebook.plan.learning_rate import multiplier
+from tunebook.plan.schema import TrainingPlan
+
+
+def make_optimizer(parameters: Mapping[str, torch.nn.Parameter], plan: TrainingPlan) -> torch.optim.AdamW:
+    """AdamW over the trained parameters; weight decay on matrices only, not on norms and biases."""
+    matrices = [parameter for parameter in parameters.values() if parameter.dim() >= 2]
+    others = [parameter for parameter in parameters.values() if parameter.dim() < 2]
+    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": plan.weight_decay}]
+    if others:
+        groups.append({"params": others, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, plan: TrainingPlan, step: int, steps: int) -> float:
+    """Set and return the learning rate of optimizer step `step` (from 0) of `steps`."""
+    rate = plan.learning_rate * multiplier(step, steps, plan.warmup)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    return rate
+
+
+def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
+    """Scale all gradients so that their joint Euclidean norm is at most `max_norm`; returns the norm before."""
+    return float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+
+
+def optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter]
+) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors: `<parameter>/exp_avg`, `/exp_avg_sq` and `/step`."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in parameters.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, parameters: Mapping[str, torch.nn.Parameter], tensors: Mapping[str, Tensor]
+) -> None:
+    """Put back what `optimizer_tensors` gave. KeyError when a tensor is missing."""
+    for name, parameter in parameters.items():
+        keys = ("step", "exp_avg", "exp_avg_sq")
+        if f"{name}/step" in tensors:
+            optimizer.state[parameter] = {key: tensors[f"{name}/{key}"].clone() for key in keys}

@@ -1,0 +1,49 @@
+"""All that changes during training, beside weights and optimizer: saved whole, restored whole.
+
+There is no random state in it: before each optimizer step the generators are seeded from (seed, step), so dropout and
+noise are functions of the step and a resumed run draws what an uninterrupted one would have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+
+@dataclass(slots=True)
+class TrainState:
+    """`step` optimizer steps are done; everything else follows from them and from the clock."""
+
+    step: int = 0
+    tokens: int = 0
+    trained_tokens: int = 0
+    seconds: float = 0.0  # of training, evaluations included, over all tries
+    parts: dict[str, float] = field(default_factory=dict)
+    since_evaluation: dict[str, list[float]] = field(default_factory=dict)  # step metrics seen since then
+    evaluated_at: float = 0.0  # `seconds` at the last evaluation
+    evaluations: int = 0
+    best_step: int | None = None
+    best_loss: float | None = None
+    stopper: dict[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, exact: Python's floats survive JSON."""
+        return asdict(self)
+
+    @staticmethod
+    def from_json(value: dict[str, Any]) -> TrainState:
+        """The state that `to_json` gave; TypeError when a key is unknown."""
+        return TrainState(**value)
+
+
+def seed_step(seed: int, step: int) -> None:
+    """Seed Python, NumPy and PyTorch as a function of (seed, step)."""
+    number = int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:8], "little")
+    random.seed(number)
+    np.random.seed(number % 2**32)
+    torch.manual_seed(number)
