@@ -47,7 +47,14 @@ def test_texts_equal_generate_with_one_prompt_at_a_time(batch_tokens):
 def test_padding_does_not_move_positions_that_are_learned_and_absolute():
     torch.manual_seed(0)
     config = GPT2Config(
-        vocab_size=len(TOKENIZER), n_positions=128, n_embd=32, n_layer=2, n_head=2, initializer_range=0.4
+        vocab_size=len(TOKENIZER),
+        bos_token_id=1,
+        eos_token_id=2,
+        n_positions=128,
+        n_embd=32,
+        n_layer=2,
+        n_head=2,
+        initializer_range=0.4,
     )
     model = GPT2LMHeadModel(config).eval()
     rows = prompts(0)
