@@ -102,7 +102,7 @@ def create_run(name: str, runs: Path, plan: Plan, texts: dict[str, str] | None =
         aside.mkdir()
         for file, text in {"plan.yaml": dump_plan(plan), **(texts or {})}.items():
             write_text(aside / file, text)
-        write_json(aside / "run.json", {"format": FORMAT, "name": name})
+        write_json(aside / "run.json", {"format": FORMAT, "name": name, "order": plan.workflow.order})
         aside.rename(runs / name)
         sync_folder(runs)
     except OSError as error:

@@ -37,7 +37,6 @@ class Job:
     optimizer: torch.optim.Optimizer
     examples: Sequence[Row]
     rows: np.ndarray
-    micro_batch_tokens: int
     emit: Callable[..., Any]
     evaluate: Callable[[TrainState], dict[str, float]]
     save: Callable[[TrainState], None]
@@ -63,8 +62,7 @@ def train(job: Job, state: TrainState) -> str:
     stopper = Stopper(plan.stopping.rules, plan.training.epochs.min, state.stopper)
     job.engine.parts.seconds = state.parts
     job.engine.model.train()
-    reason = ""
-    while not reason and state.step < job.steps:
+    while not state.ended and state.step < job.steps:
         started = time.perf_counter()
         values = optimizer_step(job, state)
         state.step += 1
@@ -78,13 +76,14 @@ def train(job: Job, state: TrainState) -> str:
         due = schedule.due(state.step, job.steps_per_epoch, minutes)
         if due or last or (reason and not asked):
             reason = _evaluate(job, state, stopper) or reason
+        state.ended = reason or ("the planned steps are done" if last else "")
         if due or last or reason or asked or state.step % plan.checkpoints.every == 0:
             started = time.perf_counter()
             job.save(state)
             state.seconds += job.engine.parts.add("checkpoint", started) - started
-        if asked and not last:
+        if asked and not state.ended:
             return "asked to stop"
-    return reason or "the planned steps are done"
+    return state.ended
 
 
 def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
@@ -129,22 +128,22 @@ def _gradients(job: Job, state: TrainState, rows: Sequence[Row], trained: int) -
     while True:
         seed_step(job.plan.training.seed, state.step)
         try:
-            groups = micro_batches(rows, job.micro_batch_tokens)
+            groups = micro_batches(rows, state.micro_batch_tokens)
             return sum(job.engine.forward_backward(join(group, device), trained) for group in groups)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
             job.optimizer.zero_grad(set_to_none=True)
             longest = max(len(row.ids) for row in rows)
-            if job.micro_batch_tokens <= longest:
+            if state.micro_batch_tokens <= longest:
                 raise TrainingError(
                     f"Memory ran out at optimizer step {state.step + 1} with one example of {longest} tokens.",
                     kept="The last good checkpoint is kept.",
                     do="Lower data.max_length, use training.method lora, or a smaller model.",
                 ) from error
-            job.micro_batch_tokens = max(longest, job.micro_batch_tokens // 2)
-            words = f"Memory ran out; micro-batches are now at most {job.micro_batch_tokens} tokens. The result is the same."
-            job.emit("warning", code="out_of_memory", message=words, micro_batch_tokens=job.micro_batch_tokens)
+            state.micro_batch_tokens = max(longest, state.micro_batch_tokens // 2)
+            words = f"Memory ran out; micro-batches are at most {state.micro_batch_tokens} tokens now."
+            job.emit("warning", code="out_of_memory", message=words, micro_batch_tokens=state.micro_batch_tokens)
 
 
 def _evaluate(job: Job, state: TrainState, stopper: Stopper) -> str:

@@ -19,6 +19,7 @@ import torch
 class TrainState:
     """`step` optimizer steps are done; everything else follows from them and from the clock."""
 
+    micro_batch_tokens: int  # through the model at once; settled once, kept on resume
     step: int = 0
     tokens: int = 0
     trained_tokens: int = 0
@@ -30,6 +31,7 @@ class TrainState:
     best_step: int | None = None
     best_loss: float | None = None
     stopper: dict[str, Any] = field(default_factory=dict)
+    ended: str = ""  # why training ended; empty while it has not
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, exact: Python's floats survive JSON."""

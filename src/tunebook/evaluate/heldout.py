@@ -1,0 +1,60 @@
+"""Loss on held-out examples: nats summed over trained tokens, divided by their number, whatever the batches were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tunebook.train.batches import join, micro_batches
+from tunebook.train.forward import Engine
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """Held-out loss in nats per trained token, and each example's share of it: (id, nats, trained tokens)."""
+
+    loss: float
+    tokens: int
+    per_example: tuple[tuple[str, float, int], ...]
+
+    @property
+    def perplexity(self) -> float:
+        """exp(loss); infinity when that is beyond a float."""
+        return math.exp(self.loss) if self.loss < 700 else math.inf
+
+    def to_json(self, step: int) -> dict[str, Any]:
+        """As `evaluation/heldout-*.json` holds it."""
+        rows = [{"id": name, "nats": nats, "tokens": tokens} for name, nats, tokens in self.per_example]
+        return {"step": step, "loss": self.loss, "tokens": self.tokens, "per_example": rows}
+
+
+def held_out_loss(
+    engine: Engine,
+    examples: Sequence[Any],
+    rows: Sequence[int],
+    micro_batch_tokens: int,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> HeldOut:
+    """Loss of the examples at `rows`, in the order given. The sums are float64, so batching changes rounding only."""
+    device = next(engine.model.parameters()).device
+    per_example: list[tuple[str, float, int]] = []
+    picked: list[Any] = [examples[int(row)] for row in rows]
+    for group in micro_batches(picked, micro_batch_tokens):
+        batch = join(group, device)
+        losses = engine.losses(batch).double().cpu().numpy()
+        ends = np.cumsum(batch.lengths)
+        owner = np.searchsorted(ends, batch.where.cpu().numpy(), side="right")
+        nats = np.bincount(owner, weights=losses, minlength=len(group))
+        tokens = np.bincount(owner, minlength=len(group))
+        per_example += [
+            (str(getattr(row, "id", "")), float(n), int(t)) for row, n, t in zip(group, nats, tokens, strict=True)
+        ]
+        if on_progress:
+            on_progress(len(per_example), len(picked))
+    total = sum(tokens for _, _, tokens in per_example)
+    loss = math.fsum(nats for _, nats, _ in per_example) / total if total else math.nan
+    return HeldOut(loss, total, tuple(per_example))

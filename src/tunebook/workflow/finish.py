@@ -1,0 +1,82 @@
+"""The steps after training: monitor, export, deploy. Each returns its evidence, or Skip with the reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tunebook.evaluate.heldout import held_out_loss
+from tunebook.evaluate.report import write_report
+from tunebook.export.steps import deploy_check, export_run
+from tunebook.files import read_json, write_json
+from tunebook.workflow.context import Context, Skip
+from tunebook.workflow.training import answer_prompts, best_checkpoint, load_weights, measure_retention_of
+
+
+def monitor(context: Context) -> dict[str, Any]:
+    """Choose the checkpoint that is the result, measure it beside the base, and write the report."""
+    step = best_checkpoint(context)
+    context.best_step = step
+    load_weights(context, step)
+    context.engine.model.eval()
+    if len(context.validation_rows):
+        _held_out_of_result(context, step)
+        if not context.path("samples", f"step-{step}.json").exists():
+            answer_prompts(context, step)
+    measure_retention_of(context, "tuned")
+    write_json(context.path("evaluation", "result.json"), {"format": 1, "step": step})
+    report = write_report(context.run.folder)
+    verdicts = {indicator["id"]: indicator["verdict"] for indicator in report["indicators"]}
+    return {"checkpoint": step, **verdicts}
+
+
+def export(context: Context) -> dict[str, Any] | Skip:
+    """Write the result in the plan's formats; each is loaded again in a fresh process and compared."""
+    if not context.plan.export.formats:
+        return Skip("the plan names no export formats")
+    prompts, limit = held_out_prompts(context)
+    done = export_run(
+        context.run.folder,
+        context.plan,
+        context.model,
+        context.tokenizer,
+        prompts,
+        limit,
+        context.progress("export"),
+    )
+    return {"formats": sorted(done["formats"]), "folder": "export"}
+
+
+def deploy(context: Context) -> dict[str, Any] | Skip:
+    """Load the exported files in a fresh process and have it answer the held-out prompts as the tuned model did."""
+    if not context.plan.export.formats:
+        return Skip("the plan names no export formats, so there are no files to test")
+    done = deploy_check(context.run.folder, on_progress=context.progress("deployment test"))
+    write_report(context.run.folder)
+    return {name: done[name] for name in ("verdict", "equal", "total", "seconds") if name in done}
+
+
+def held_out_prompts(context: Context) -> tuple[list[list[int]], int]:
+    """Token ids of the prompts that the tuned model answered at its checkpoint, and the longest answer allowed."""
+    path = context.path("samples", f"step-{context.best_step}.json")
+    if path.exists():
+        prompts = [answer["prompt_ids"] for answer in read_json(path)["answers"]]
+    else:
+        rows = context.train_rows[:3]
+        examples = [context.examples[int(row)] for row in rows]
+        prompts = [[int(token) for token in example.ids[: example.prompt_length]] for example in examples]
+    return prompts, context.plan.evaluation.max_new_tokens
+
+
+def _held_out_of_result(context: Context, step: int) -> None:
+    path = context.path("evaluation", f"heldout-step-{step}.json")
+    if path.exists():
+        measured = read_json(path)
+    else:
+        measured = held_out_loss(
+            context.engine,
+            context.validation_examples,
+            context.validation_rows,
+            context.state.micro_batch_tokens,
+            context.progress("held-out loss"),
+        ).to_json(step)
+    write_json(context.path("evaluation", "heldout-tuned.json"), measured)

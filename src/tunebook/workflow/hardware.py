@@ -1,0 +1,85 @@
+"""What this machine has: one probe, read by `doctor`, the estimate and the run's environment.json."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+_LIBRARIES = ("tunebook", "torch", "transformers", "peft", "safetensors", "tokenizers", "numpy", "pyarrow")
+
+
+def probe(folder: Path | None = None) -> dict[str, Any]:
+    """Device, cores, memory and free disk in bytes, precisions, versions."""
+    import torch
+
+    memory = psutil.virtual_memory()
+    place = next(
+        p for p in [(folder or Path.cwd()).absolute(), *(folder or Path.cwd()).absolute().parents] if p.exists()
+    )
+    return {
+        "device": pick_device(),
+        "device_name": torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "memory_bytes": memory.total,
+        "memory_free_bytes": memory.available,
+        "disk_free_bytes": shutil.disk_usage(place).free,
+        "precisions": _precisions(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions(),
+    }
+
+
+def pick_device() -> str:
+    """`cuda`, `mps` or `cpu`."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that a run's numbers depend on."""
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def _precisions() -> list[str]:
+    import torch
+
+    kinds = ["float32"]
+    if torch.cuda.is_available():
+        if torch.cuda.is_bf16_supported():
+            kinds.append("bfloat16")
+    elif torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
+        kinds.append("bfloat16")
+    return kinds
+
+
+def keep_memory() -> None:
+    """Ask glibc not to hand big blocks back to the kernel: page faults were a quarter of a training step on CPUs."""
+    import ctypes
+
+    m_trim_threshold, m_mmap_max = -1, -4
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(m_mmap_max, 0)
+        libc.mallopt(m_trim_threshold, 2**31 - 1)
+    except (OSError, AttributeError):  # another C library: nothing to do
+        return

@@ -1,0 +1,137 @@
+"""The steps before training: initialize, validate, split, load, configure, logging. Each returns its evidence."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import torch
+
+from tunebook.data.gate import check_data
+from tunebook.data.split import split as split_examples
+from tunebook.errors import RunError
+from tunebook.files import write_json
+from tunebook.model.adapters import make_trainable, trainable_parameters
+from tunebook.model.sources import cache_folder, load_model, load_tokenizer, weights_sha256
+from tunebook.train.batches import steps_per_epoch
+from tunebook.train.forward import make_engine
+from tunebook.train.optim import make_optimizer
+from tunebook.train.state import TrainState, seed_step
+from tunebook.workflow.context import Context
+from tunebook.workflow.hardware import keep_memory, pick_device, probe
+from tunebook.workflow.inputs import remember_input
+
+# Tokens through the model at once where the plan names none. More does not make a CPU faster, and one number for every
+# machine makes two runs of one plan equal to the bit.
+MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 2048, "cuda": 8192}
+
+
+def initialize(context: Context) -> dict[str, Any]:
+    """Seed, look at the machine, and write `environment.json`."""
+    keep_memory()
+    seed_step(context.plan.training.seed, 0)
+    machine = probe(context.run.folder)
+    write_json(context.path("environment.json"), {"format": 1, **machine})
+    return {name: machine[name] for name in ("device", "cores", "memory_bytes")}
+
+
+def validate(context: Context) -> dict[str, Any]:
+    """Pass every row through the data gate; findings and bad rows go to `data/`."""
+    plan, base = context.plan, context.run.folder
+    context.tokenizer = load_tokenizer(plan.model.name, base)
+    checked = check_data(plan.data, base, context.tokenizer, cache_folder() / "data")
+    context.examples = checked.examples
+    findings = checked.findings.to_json()
+    write_json(context.path("data", "findings.json"), findings)
+    checked.write_quarantine(context.path("data", "quarantine.jsonl"))
+    remember_input(context, "data", checked.examples.fingerprint, "the data set, the tokenizer or its chat template")
+    if plan.data.validation_path:
+        other = plan.data.model_copy(update={"path": plan.data.validation_path, "validation_path": None})
+        held_out = check_data(other, base, context.tokenizer, cache_folder() / "data")
+        context.validation_examples = held_out.examples
+        remember_input(context, "validation_data", held_out.examples.fingerprint, "the validation file")
+    problems = findings.get("problems", [])
+    return {"rows": findings["rows"], "good": findings["good"], "problems": len(problems)}
+
+
+def split(context: Context) -> dict[str, Any]:
+    """Decide which rows train and which are held out; ids of both sides go to `data/split.json`."""
+    seed = context.plan.training.seed
+    parts = split_examples(context.examples, context.plan.data, seed, context.validation_examples)
+    context.train_rows, context.validation_rows = parts.train_indices, parts.validation_indices
+    if context.validation_examples is None:
+        context.validation_examples = context.examples
+    remember_input(context, "split", parts.fingerprint, "which rows are held out")
+    write_json(context.path("data", "split.json"), {"format": 1, **parts.to_json()})
+    return {"training": len(context.train_rows), "validation": len(context.validation_rows)}
+
+
+def load(context: Context) -> dict[str, Any]:
+    """Read the base model's weights into memory and take their hash."""
+    name, base = context.plan.model.name, context.run.folder
+    digest = weights_sha256(name, base)
+    if context.plan.model.sha256 and context.plan.model.sha256 != digest:
+        raise RunError(
+            f"The weights of '{name}' are not the ones that the plan was made for "
+            f"({digest[:12]}... instead of {context.plan.model.sha256[:12]}...).",
+            do="Put the right model there, or take model.sha256 out of the plan.",
+        )
+    remember_input(context, "model", digest, "the base model's weights")
+    context.model = load_model(name, base, torch.float32).to(pick_device())
+    parameters = sum(p.numel() for p in context.model.parameters())
+    if context.configured:
+        _assemble(context)
+    return {"parameters": parameters, "sha256": digest}
+
+
+def configure(context: Context) -> dict[str, Any]:
+    """Set what is trained, the optimizer, and how many tokens go through the model at once."""
+    context.configured = True
+    training = context.plan.training
+    settled: dict[str, Any] = {"method": training.method, "learning_rate": training.learning_rate}
+    if context.model is None:
+        return settled | {"note": "takes effect when the model is loaded, which this plan does later"}
+    _assemble(context)
+    return settled | {
+        "trainable_parameters": sum(p.numel() for p in context.parameters.values()),
+        "micro_batch_tokens": context.state.micro_batch_tokens,
+        "way": "plain" if context.engine.why_plain else "fast",
+    }
+
+
+def _assemble(context: Context) -> None:
+    """Join the plan's settings and the model in memory."""
+    training = context.plan.training
+    context.model = make_trainable(context.model, context.plan)
+    context.engine = make_engine(context.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
+    if context.engine.why_plain:
+        context.emit("log", message=f"Training goes the plain way: {context.engine.why_plain}.")
+    context.parameters = trainable_parameters(context.model)
+    context.optimizer = make_optimizer(context.parameters, training)
+    device = next(context.model.parameters()).device.type
+    context.state = TrainState(training.micro_batch_tokens or MICRO_BATCH_TOKENS[device])
+
+
+def logging(context: Context) -> dict[str, Any]:
+    """Make the folders that training records into, and see that the disk has room for its checkpoints."""
+    for name in ("checkpoints", "samples", "evaluation"):
+        context.path(name).mkdir(exist_ok=True)
+    free = shutil.disk_usage(context.run.folder).free
+    return {"disk_free_bytes": free}
+
+
+def settle_totals(context: Context) -> None:
+    """Tell what follows from plan, data and model together, once all three are there."""
+    plan, rows = context.plan, len(context.train_rows)
+    per_epoch = steps_per_epoch(rows, plan.training.batch_size)
+    limit = plan.training.epochs.max * per_epoch
+    context.emit(
+        "totals",
+        optimizer_steps=min(limit, plan.training.max_steps or limit),
+        steps_per_epoch=per_epoch,
+        parameters=sum(p.numel() for p in context.model.parameters()),
+        trainable_parameters=sum(p.numel() for p in context.parameters.values()),
+        micro_batch_tokens=context.state.micro_batch_tokens,
+        training_examples=rows,
+        validation_examples=len(context.validation_rows),
+    )

@@ -1,0 +1,46 @@
+"""The model that a run made, put together again from its folder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from tunebook.errors import RunError
+from tunebook.files import read_json
+from tunebook.model.adapters import make_trainable, trainable_parameters
+from tunebook.model.sources import load_model, load_tokenizer
+from tunebook.runs.store import Run
+from tunebook.train.checkpoint import damage, load_checkpoint, steps_saved
+
+
+def result_step(run: Run) -> int:
+    """The step of the run's result: what `monitor` chose, else its newest good checkpoint."""
+    folder = run.checkpoints
+    path = run.folder / "evaluation" / "result.json"
+    chosen = read_json(path)["step"] if path.exists() else None
+    for step in [chosen, *steps_saved(folder)]:
+        if step is not None and not damage(folder, step):
+            return int(step)
+    raise RunError(
+        f"The run '{run.name}' has no good checkpoint yet.", do="Wait for its first evaluation, or resume it."
+    )
+
+
+def load_tuned(run: Run, step: int | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer) of the run's result, or of one of its checkpoints; a PeftModel when it trained adapters."""
+    plan = run.plan()
+    saved = load_checkpoint(run.checkpoints, result_step(run) if step is None else step)
+    tokenizer = load_tokenizer(plan.model.name, run.folder)
+    model = make_trainable(load_model(plan.model.name, run.folder), plan)
+    parameters = trainable_parameters(model)
+    if missing := sorted(set(parameters) ^ set(saved.weights)):
+        raise RunError(
+            f"The checkpoint of '{run.name}' does not fit its base model ({missing[0]} is on one side only).",
+            do="Put back the base model that the run was made from.",
+        )
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(saved.weights[name])
+    model.eval()
+    return model, tokenizer

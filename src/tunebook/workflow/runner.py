@@ -1,0 +1,76 @@
+"""Walks the ten steps in the plan's order. Every step's start, end, time and evidence is an event."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tunebook.errors import Stopped, TunebookError
+from tunebook.runs.events import Event, EventWriter
+from tunebook.runs.lock import hold_lock
+from tunebook.runs.status import read_status
+from tunebook.runs.store import Run
+from tunebook.workflow import finish, prepare, training
+from tunebook.workflow.context import Context, Skip
+from tunebook.workflow.signals import listen
+
+STEP_FUNCTIONS: Mapping[str, Callable[[Context], dict[str, Any] | Skip]] = {
+    "initialize": prepare.initialize,
+    "validate": prepare.validate,
+    "split": prepare.split,
+    "load": prepare.load,
+    "configure": prepare.configure,
+    "logging": prepare.logging,
+    "train": training.run_training,
+    "monitor": finish.monitor,
+    "export": finish.export,
+    "deploy": finish.deploy,
+}
+
+
+def run_steps(run: Run, watchers: list[Callable[[Event], None]] | None = None) -> None:
+    """Take the run through its ten steps, from its newest checkpoint if it has one.
+
+    Raises what ended it: Stopped after saving, or the TunebookError of the step that failed; both are events first.
+    """
+    with hold_lock(run.folder) as dead:
+        run.folder.joinpath("stop.json").unlink(missing_ok=True)
+        again = run.events.exists() and read_status(run).begun
+        context = Context(run, run.plan(), EventWriter(run.events), list(watchers or []))
+        context.emit("run", state="started", again=again, reason="")
+        if dead:
+            message = f"The lock of process {dead.pid} on {dead.host}, which is gone, was taken over."
+            context.emit("warning", code="lock_taken_over", message=message)
+        try:
+            with listen(context):
+                for step in context.plan.workflow.order:
+                    _take(context, step)
+        except Stopped as error:
+            context.emit("run", state="stopped", reason=str(error))
+            raise
+        except TunebookError as error:
+            context.emit("run", state="failed", reason=str(error))
+            raise
+        except BaseException as error:
+            reason = f"Tunebook met a fault of its own: {type(error).__name__}: {error}"
+            context.emit("run", state="failed", reason=reason)
+            raise
+        context.emit("run", state="finished", reason="")
+
+
+def _take(context: Context, step: str) -> None:
+    """Run one step and say how it went."""
+    context.emit("step", id=step, state="running")
+    started = time.perf_counter()
+    try:
+        done = STEP_FUNCTIONS[step](context)
+    except BaseException as error:
+        state = "waiting" if isinstance(error, Stopped) else "failed"
+        context.emit("step", id=step, state=state, seconds=time.perf_counter() - started, reason=str(error))
+        raise
+    seconds = time.perf_counter() - started
+    if isinstance(done, Skip):
+        context.emit("step", id=step, state="skipped", seconds=seconds, reason=done.reason)
+    else:
+        context.emit("step", id=step, state="done", seconds=seconds, evidence=done)

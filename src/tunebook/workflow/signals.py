@@ -1,0 +1,63 @@
+"""How a run is asked to end: SIGINT, SIGTERM, or a `stop.json` in its folder. A second signal ends it at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from tunebook.errors import Stopped
+from tunebook.files import read_json, write_json
+from tunebook.runs.store import Run
+from tunebook.workflow.context import Context, StopRequest
+
+
+@contextmanager
+def listen(context: Context) -> Iterator[None]:
+    """Turn signals into `context.stop` for the block; SIGHUP is ignored, so that closing a terminal changes nothing."""
+
+    def asked(number: int, _: FrameType | None) -> None:
+        if context.stop:
+            os._exit(128 + number)
+        context.stop = StopRequest(signal.Signals(number).name, 128 + number)
+        if context.state is None or context.engine is None:  # nothing is being trained: nothing to finish first
+            raise stopped(context)
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    if hasattr(signal, "SIGHUP"):
+        before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def asked_to_stop(context: Context) -> bool:
+    """Has a signal come, or does the run folder hold a request?"""
+    if context.stop is None and (path := context.path("stop.json")).exists():
+        save = True
+        with suppress(OSError, ValueError, AttributeError):
+            save = not read_json(path).get("discard", False)
+        context.stop = StopRequest("tunebook stop", 0, save)
+    return context.stop is not None
+
+
+def request_stop(run: Run, *, discard: bool) -> None:
+    """Ask the process that writes `run` to end after its optimizer step."""
+    write_json(run.folder / "stop.json", {"discard": discard})
+
+
+def stopped(context: Context) -> Stopped:
+    """The error that ends a run that was asked to stop."""
+    assert context.stop is not None
+    step = context.state.step if context.state else 0
+    kept = f"It is saved at optimizer step {step}." if context.stop.save and step else "No optimizer step was lost."
+    return Stopped(
+        f"The run '{context.run.name}' was stopped ({context.stop.who}).",
+        kept=kept,
+        do=f"Go on with `tunebook resume {context.run.name}`.",
+        exit_code=context.stop.exit_code,
+    )

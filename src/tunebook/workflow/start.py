@@ -1,0 +1,87 @@
+"""From a plan file to a run folder: everything that can be known to fail is found before anything is spent or made."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+
+from tunebook.errors import RunError, TunebookError
+from tunebook.model.sources import cache_folder, find_model, load_tokenizer, weights_bytes
+from tunebook.plan.files import load_plan, make_plan, set_values
+from tunebook.plan.schema import Plan
+from tunebook.runs.lock import read_owner
+from tunebook.runs.store import Run, check_free, create_run, free_name
+
+
+def read_plan(path: Path, settings: list[str]) -> Plan:
+    """The plan at `path` with `--set` applied and its relative paths made absolute, counted from its folder."""
+    plan = load_plan(path)
+    if settings:
+        plan = make_plan(set_values(plan.model_dump(mode="json", by_alias=True), settings))
+    return absolute_paths(plan, path.absolute().parent)
+
+
+def absolute_paths(plan: Plan, base: Path) -> Plan:
+    """`plan` with data and model paths that do not depend on where it is read from."""
+    data = {"path": str(base / plan.data.path)}
+    if plan.data.validation_path:
+        data["validation_path"] = str(base / plan.data.validation_path)
+    model = plan.model
+    if find_model(model.name, base).kind == "folder" or (base / model.name).is_file():
+        model = model.model_copy(update={"name": str((base / Path(model.name).expanduser()).resolve())})
+    return plan.model_copy(update={"data": plan.data.model_copy(update=data), "model": model})
+
+
+def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] | None = None) -> Run:
+    """Check name, folder, model, memory and every row of the data; only then make the run folder."""
+    from tunebook.data.gate import check_data
+
+    name = name or free_name(Path(plan.data.path).stem, runs)
+    check_free(name, runs)
+    _check_memory(plan)
+    tokenizer = load_tokenizer(plan.model.name)
+    for path in filter(None, (plan.data.path, plan.data.validation_path)):
+        data = plan.data.model_copy(update={"path": path, "validation_path": None})
+        check_data(data, Path.cwd(), tokenizer, cache_folder() / "data")
+    return create_run(name, runs, plan, texts)
+
+
+def start_detached(run: Run) -> int:
+    """Start the run in a session of its own, its words going to `run.log`; returns the process id."""
+    with (run.folder / "run.log").open("ab") as log:
+        command = [sys.executable, "-m", "tunebook", "resume", str(run.folder)]
+        child = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=run.folder
+        )
+    return child.pid
+
+
+def end_process(run: Run, *, discard: bool) -> bool:
+    """Ask the process that writes the run to end after its optimizer step; False when there is none."""
+    from tunebook.workflow.signals import request_stop
+
+    owner = read_owner(run.folder)
+    if owner is None or not owner.alive():
+        return False
+    try:
+        request_stop(run, discard=discard)
+    except OSError as error:
+        raise TunebookError(f"The run folder {run.folder} cannot be written ({error.strerror}).") from error
+    return True
+
+
+def _check_memory(plan: Plan) -> None:
+    """Refuse a plan whose weights, gradients and optimizer alone are beyond this machine's memory."""
+    weights = weights_bytes(plan.model.name)
+    # float32 weights; full training adds gradients and AdamW's two moments
+    needed = weights * (4 if plan.training.method == "full" else 1.1)
+    there = psutil.virtual_memory().total
+    if needed > there:
+        raise RunError(
+            f"The plan needs at least {needed / 1e9:.1f} GB of memory and this machine has {there / 1e9:.1f} GB.",
+            kept="Nothing was started.",
+            do="Choose a smaller model" + (", or training.method lora." if plan.training.method == "full" else "."),
+        )

@@ -1,0 +1,205 @@
+"""The train step: measure the base, run the loop from where it stands, record what it says."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from tunebook.errors import CheckpointError, RunError
+from tunebook.evaluate.generate import generate
+from tunebook.evaluate.heldout import held_out_loss
+from tunebook.evaluate.retention import load_probes, measure_retention
+from tunebook.evaluate.scores import corpus_scores
+from tunebook.files import read_json, write_json
+from tunebook.train.checkpoint import damage, load_checkpoint, newest_good, rotate, save_checkpoint, steps_saved
+from tunebook.train.loop import Job, train
+from tunebook.train.optim import load_optimizer_tensors, optimizer_tensors
+from tunebook.train.state import TrainState
+from tunebook.workflow.context import Context
+from tunebook.workflow.prepare import settle_totals
+from tunebook.workflow.signals import asked_to_stop, stopped
+
+
+def run_training(context: Context) -> dict[str, Any]:
+    """Train to the end of the schedule, a rule or a request. Raises Stopped after saving when asked to stop."""
+    plan = context.plan
+    settle_totals(context)
+    _continue_from_checkpoint(context)
+    job = Job(
+        plan=plan,
+        engine=context.engine,
+        parameters=context.parameters,
+        optimizer=context.optimizer,
+        examples=context.examples,
+        rows=context.train_rows,
+        emit=context.emit,
+        evaluate=lambda state: evaluate(context, state.step),
+        save=lambda state: save(context, state),
+        asked_to_stop=lambda: asked_to_stop(context),
+    )
+    if context.state.step == 0:
+        _measure_base(context)
+    reason = train(job, context.state)
+    if context.stop:
+        raise stopped(context)
+    context.best_step = context.state.best_step or context.state.step
+    context.emit("log", message=f"Training ended: {reason}.")
+    return {
+        "ended": reason,
+        "optimizer_steps": context.state.step,
+        "best_step": context.best_step,
+        "trained_tokens": context.state.trained_tokens,
+        "seconds": round(context.state.seconds, 1),
+    }
+
+
+def evaluate(context: Context, step: int) -> dict[str, float]:
+    """Held-out loss, and answers where a chosen metric needs them; files go to `evaluation/` and `samples/`."""
+    plan, values = context.plan, {}
+    if len(context.validation_rows):
+        held_out = held_out_loss(
+            context.engine,
+            context.validation_examples,
+            context.validation_rows,
+            context.state.micro_batch_tokens,
+            context.progress("held-out loss"),
+        )
+        name = "heldout-base.json" if step == 0 else f"heldout-step-{step}.json"
+        write_json(context.path("evaluation", name), held_out.to_json(step))
+        values["validation_loss"] = held_out.loss
+        if "perplexity" in plan.metrics:
+            values["perplexity"] = held_out.perplexity
+    if step == 0 or {"bleu", "response_length"} & set(plan.metrics):
+        values |= answer_prompts(context, step)
+    return values
+
+
+def answer_prompts(context: Context, step: int) -> dict[str, float]:
+    """Answer the held-out prompts as the model stands, write them down, and score them where the plan asks."""
+    plan = context.plan
+    rows = context.validation_rows[: plan.evaluation.prompts]
+    if not len(rows):
+        return {}
+    examples = [context.validation_examples[int(row)] for row in rows]
+    prompts = [[int(token) for token in example.ids[: example.prompt_length]] for example in examples]
+    answers = generate(
+        context.model,
+        context.tokenizer,
+        prompts,
+        max_new_tokens=plan.evaluation.max_new_tokens,
+        on_progress=context.progress("answers to held-out prompts"),
+    )
+    kept = [
+        {
+            "id": example.id,
+            "prompt": context.tokenizer.decode(prompt, skip_special_tokens=False),
+            "prompt_ids": prompt,
+            "reference": example.reference,
+            "answer": answer.text,
+            "tokens": len(answer.ids),
+            "ended": answer.ended,
+        }
+        for example, prompt, answer in zip(examples, prompts, answers, strict=True)
+    ]
+    path = f"samples/step-{step}.json"
+    write_json(context.path(path), {"format": 1, "step": step, "answers": kept})
+    context.emit("samples", step=step, path=path)
+    values: dict[str, float] = {}
+    if "response_length" in plan.metrics:
+        values["response_length"] = sum(len(answer.ids) for answer in answers) / len(answers)
+        values["response_ended"] = sum(answer.ended for answer in answers) / len(answers)
+    if "bleu" in plan.metrics:
+        values |= corpus_scores([answer.text for answer in answers], [example.reference for example in examples])
+    return values
+
+
+def save(context: Context, state: TrainState) -> None:
+    """Save a checkpoint and rotate older ones away; a save that fails is told, and training goes on."""
+    if context.stop and not context.stop.save:
+        return
+    started, folder = time.perf_counter(), context.path("checkpoints")
+    try:
+        optimizer = optimizer_tensors(context.optimizer, context.parameters)
+        size = save_checkpoint(folder, state.step, context.parameters, optimizer, state.to_json())
+    except CheckpointError as error:
+        context.emit("checkpoint", step=state.step, ok=False, best=False, message=str(error))
+        return
+    best = state.best_step
+    removed = rotate(folder, context.plan.checkpoints.keep, {best} if best else set())
+    context.emit(
+        "checkpoint",
+        step=state.step,
+        ok=True,
+        best=best == state.step,
+        bytes=size,
+        seconds=time.perf_counter() - started,
+        removed=removed,
+    )
+
+
+def load_weights(context: Context, step: int) -> None:
+    """Put the trained weights of the checkpoint of `step` into the model."""
+    import torch
+
+    weights = load_checkpoint(context.path("checkpoints"), step).weights
+    with torch.no_grad():
+        for name, parameter in context.parameters.items():
+            parameter.copy_(weights[name])
+
+
+def measure_retention_of(context: Context, name: str) -> None:
+    """Measure general ability as the model stands and write `evaluation/retention-<name>.json`."""
+    if not context.plan.evaluation.retention:
+        return
+    found = measure_retention(context.model, context.tokenizer, load_probes(), context.progress("general ability"))
+    write_json(context.path("evaluation", f"retention-{name}.json"), found.to_json())
+
+
+def _measure_base(context: Context) -> None:
+    """What the base answers and loses on held-out data: LoRA begins as the base, so the model in memory is it."""
+    context.engine.model.eval()
+    values = evaluate(context, 0)
+    context.emit("evaluation", step=0, epoch=0.0, minutes=0.0, tokens=0, values=values, best=False, stopping=[])
+    measure_retention_of(context, "base")
+
+
+def _continue_from_checkpoint(context: Context) -> None:
+    """Restore the newest good checkpoint, if there is one; damaged ones are named and passed over."""
+    folder = context.path("checkpoints")
+    if not steps_saved(folder):
+        return
+    for step, wrong in newest_good(folder):
+        if wrong:
+            context.emit("warning", code="damaged_checkpoint", message=f"Checkpoint {step} is passed over: {wrong}.")
+            continue
+        saved = load_checkpoint(folder, step)
+        load_weights(context, step)
+        load_optimizer_tensors(context.optimizer, context.parameters, saved.optimizer)
+        context.state = TrainState.from_json(saved.state)
+        best = context.state.best_step
+        if best and best != step and damage(folder, best):
+            message = f"The best checkpoint ({best}) is damaged or gone; the best of what follows is taken."
+            context.emit("warning", code="best_lost", message=message)
+            context.state.best_step = context.state.best_loss = None
+        context.emit("run", state="resumed", step=step, reason="")
+        return
+    context.emit("run", state="resumed", step=0, reason="no good checkpoint was found")
+
+
+def best_checkpoint(context: Context) -> int:
+    """The step whose weights are the run's result: the best on held-out data where the plan keeps it, else the last."""
+    saved = steps_saved(context.path("checkpoints"))
+    wanted = context.best_step if context.plan.stopping.keep_best else context.state.step
+    for step in [wanted, *saved]:
+        if step in saved and not damage(context.path("checkpoints"), step):
+            return step
+    raise RunError(
+        f"The run '{context.run.name}' has no good checkpoint to take its result from.",
+        do="Free space in the run's folder and run it again.",
+    )
+
+
+def held_out_file(context: Context, step: int) -> Any:
+    """The held-out measurement of `step`, or None."""
+    path = context.path("evaluation", f"heldout-step-{step}.json")
+    return read_json(path) if path.exists() else None
