@@ -1,0 +1,80 @@
+"""The gate's results on disk, found again by content: the same file, tokenizer and settings are checked once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tunebook.errors import DataError
+
+VERSION = 1
+
+
+def default_folder() -> Path:
+    """`$TUNEBOOK_CACHE/data`, or `data` in the user's cache folder for Tunebook."""
+    given = os.environ.get("TUNEBOOK_CACHE")
+    home = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunebook"
+    return home / "data"
+
+
+def key_of(*parts: Any) -> str:
+    """A name for everything that a result depends on."""
+    text = json.dumps([VERSION, *parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def tokenizer_fingerprint(tokenizer: Any, template: str) -> str:
+    """A hash of all that decides which ids a text becomes, chat template included."""
+    digest = hashlib.sha256(template.encode())
+    if getattr(tokenizer, "is_fast", False):
+        digest.update(tokenizer.backend_tokenizer.to_str().encode())
+    else:
+        digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode() + type(tokenizer).__name__.encode())
+    digest.update(json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str).encode())
+    return digest.hexdigest()
+
+
+def once(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
+    """The folder `key` below `folder`, filled by `make` if it is not there yet; never half filled.
+
+    DataError when the cache cannot be written.
+    """
+    done = folder / key
+    if done.is_dir():
+        return done
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=folder))
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    try:
+        make(aside)
+        _rename(aside, done)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return done
+
+
+def _rename(aside: Path, done: Path) -> None:
+    try:
+        aside.rename(done)
+    except OSError:
+        # Another process may have been quicker with the same result.
+        if not done.is_dir():
+            raise
+
+
+def _unwritable(folder: Path, error: OSError) -> DataError:
+    reason = error.strerror or str(error)
+    return DataError(
+        f"The cache folder {folder} cannot be used ({reason}).",
+        do="Free some space, or name another folder in the environment variable TUNEBOOK_CACHE.",
+    )

@@ -1,0 +1,159 @@
+"""Which form a data set has, found by looking at its column names, or given as a mapping of our names to theirs.
+
+| form       | our names                                                                  |
+|------------|----------------------------------------------------------------------------|
+| messages   | messages (a list of objects), role, content, tools                         |
+| sharegpt   | the same with `from` and `value` inside the list                           |
+| alpaca     | instruction, input, output, system, history                                |
+| prompt     | prompt, completion, system                                                 |
+| choices    | prompt, choices (a list of texts), gold (the place of the right one)       |
+
+Every form may have `group`: rows of one group stay on one side of the split. A name of theirs may be a path into a
+row: `instances.0.output`. `user`, `assistant`, `system` and `tool` map a role's name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tunebook.data.conversation import ROLES
+from tunebook.data.json_text import from_json_text
+from tunebook.data.suggest import suggest
+from tunebook.errors import DataError, Fault
+
+MESSAGES = ("messages", "conversations", "conversation", "dialogue", "dialog", "chat", "turns")
+PAIRS = (
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("question", "answer"),
+    ("query", "response"),
+    ("query", "answer"),
+    ("question", "response"),
+    ("input", "output"),
+    ("input", "response"),
+    ("instruction", "completion"),
+    ("source", "target"),
+)
+ALPACA_INPUT = ("input", "context")
+GROUPS = ("conversation_id", "dialogue_id", "group")
+_OURS = ("messages", "role", "content", "tools", "instruction", "input", "output", "history")
+OURS = (*_OURS, "prompt", "completion", "choices", "gold", "group", *ROLES)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The form of a data set: its name and the path of each of our columns. `inner` are role and content of a turn."""
+
+    name: str
+    columns: Mapping[str, str]
+    inner: tuple[str, str] = ("role", "content")
+    roles: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_shape(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None, where: str) -> Shape:
+    """The form of a data set from its first rows (at least one) and the user's mapping.
+
+    DataError names the columns there are and the mapping to give.
+    """
+    mapping = dict(columns or {})
+    there = list(dict.fromkeys(name for row in rows for name in row))
+    _check_mapping(mapping, rows, there, where)
+    roles: dict[str, str] = {mapping.pop(role): role for role in ("user", "assistant", "tool") if role in mapping}
+    if mapping.get("system") and not any(has(row, mapping["system"]) for row in rows):
+        roles[mapping.pop("system")] = "system"
+    for shape in _shapes(rows, there, mapping):
+        known = {name: path for name, path in shape.columns.items() if any(has(row, path) for row in rows)}
+        inner = mapping.get("role", shape.inner[0]), mapping.get("content", shape.inner[1])
+        return Shape(shape.name, {**known, **_group(there), **mapping}, inner, roles)
+    raise _unrecognised(rows, there, mapping, where)
+
+
+def has(row: Mapping[str, Any], path: str) -> bool:
+    """Does the row have a value at `path`?"""
+    return value_at(row, path) is not None
+
+
+def value_at(row: Mapping[str, Any], path: str) -> Any:
+    """The value at a dotted path (`instances.0.output`), or None. A column that has the whole name goes first."""
+    if path in row or "." not in path:
+        return row.get(path)
+    value: Any = row
+    for part in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(part)
+        elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
+            value = value[int(part)]
+        else:
+            return None
+    return value
+
+
+def _shapes(rows: Sequence[Mapping[str, Any]], there: list[str], mapping: Mapping[str, str]) -> Iterator[Shape]:
+    """The forms that fit, best first."""
+    for name in [mapping["messages"]] if "messages" in mapping else MESSAGES:
+        turn = next((turn for row in rows if (turn := _first_turn(value_at(row, name)))), {})
+        if "from" in turn and "value" in turn and "role" not in mapping:
+            yield Shape("sharegpt", {"messages": name, "tools": "tools", "system": "system"}, ("from", "value"))
+        elif ("role" in turn and ("content" in turn or "tool_calls" in turn)) or (turn and "role" in mapping):
+            yield Shape("messages", {"messages": name, "tools": "tools", "system": "system"})
+    names = {our: mapping.get(our, our) for our in OURS}
+    found = {our for our, path in names.items() if any(has(row, path) for row in rows)}
+    if {"prompt", "completion"} <= set(mapping):
+        yield Shape("prompt", {"system": "system"})
+    if {"instruction", "output"} <= found:
+        extra = next((name for name in ALPACA_INPUT if name in there), "input")
+        yield Shape(
+            "alpaca", {**{our: names[our] for our in ("instruction", "output", "system", "history")}, "input": extra}
+        )
+    if {"instruction", "response"} <= set(there):
+        extra = next((name for name in ALPACA_INPUT if name in there), "input")
+        yield Shape("alpaca", {"instruction": "instruction", "input": extra, "output": "response", "system": "system"})
+    for prompt, completion in PAIRS:
+        prompt, completion = mapping.get("prompt", prompt), mapping.get("completion", completion)
+        if any(has(row, prompt) for row in rows) and any(has(row, completion) for row in rows):
+            yield Shape("prompt", {"prompt": prompt, "completion": completion, "system": "system"})
+    for prompt in [mapping.get("prompt", name) for name in ("query", "question", "prompt")]:
+        choices, gold = mapping.get("choices", "choices"), mapping.get("gold", "gold")
+        if any(has(row, prompt) and isinstance(value_at(row, choices), list) and has(row, gold) for row in rows):
+            yield Shape("choices", {"prompt": prompt, "choices": choices, "gold": gold})
+
+
+def _first_turn(value: Any) -> Mapping[str, Any]:
+    turns = from_json_text(value)
+    return turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
+
+
+def _group(there: list[str]) -> dict[str, str]:
+    return next(({"group": name} for name in GROUPS if name in there), {})
+
+
+def _check_mapping(mapping: Mapping[str, str], rows: Sequence[Mapping[str, Any]], there: list[str], where: str) -> None:
+    faults = []
+    for our, path in mapping.items():
+        if our not in OURS:
+            close = difflib.get_close_matches(our, OURS, 1)
+            hint = f"did you mean {close[0]}?" if close else f"ours are {', '.join(OURS)}"
+            faults.append(Fault(our, f"is no column name of ours; {hint}"))
+        elif our not in ("role", "content", *ROLES) and not any(has(row, path) for row in rows):
+            faults.append(Fault(path, f"is no column of {where}; there are {', '.join(there) or 'none'}"))
+    if faults:
+        raise DataError("The column mapping does not fit.", do="Its form is our name = your name.", faults=faults)
+
+
+def _unrecognised(
+    rows: Sequence[Mapping[str, Any]], there: list[str], mapping: Mapping[str, str], where: str
+) -> DataError:
+    given = suggest(rows, mapping)
+    if {"chosen", "rejected"} <= set(there):
+        given = {"prompt": "prompt", "completion": "chosen"} if "prompt" in there else {}
+    asked = " ".join(f"--columns {our}={their}" for our, their in given.items())
+    yaml = ", ".join(f"{our}: {their}" for our, their in given.items())
+    do = (
+        f"Give the mapping: {asked} (in a plan: data.columns {{{yaml}}})."
+        if given
+        else "Give a mapping of our names to yours, such as --columns prompt=YOURS --columns completion=YOURS."
+    )
+    return DataError(f"The form of {where} is not recognised; its columns are {', '.join(there) or 'none'}.", do=do)

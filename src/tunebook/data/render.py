@@ -1,0 +1,249 @@
+"""A conversation -> token ids and which of them are trained.
+
+The whole conversation is rendered and tokenized once. A turn that is trained begins where the text that inference would
+send for it ends (`add_generation_prompt`), and that text must be the very beginning of the training text; it ends with
+the first token on which generation stops. What comes after that token (a newline, say) is not trained.
+
+    <|im_start|>user\\nHi<|im_end|>\\n<|im_start|>assistant\\nHello.<|im_end|>\\n
+    |---------- what inference sends ------------------||-- trained --|
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from tunebook.data.conversation import Conversation, Message, Problem
+from tunebook.data.encode import encode, token_span
+from tunebook.data.examples import Example
+from tunebook.data.template import Chat, Refused, Template
+from tunebook.data.tools import tools_as_text
+
+TooLong = Literal["drop", "cut", "refuse"]
+_THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A conversation as text. `spans` are the trained places, start and end in characters, one for each trained turn.
+
+    `reference` are the words of the last one, and `thinking_dropped` counts turns whose thinking the template left out.
+    """
+
+    conversation: Conversation
+    text: str
+    spans: tuple[tuple[int, int], ...]
+    reference: str = ""
+    thinking_dropped: int = 0
+
+
+class Unmaskable(ValueError):
+    """Why it cannot be told which part of the template's text is the answer: a problem code and a plain clause."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.message = code, message
+
+
+def render(
+    conversation: Conversation, tokenizer: Any, *, max_length: int, too_long: TooLong = "drop"
+) -> Example | Problem:
+    """One conversation as an Example, or the Problem that keeps it out of training."""
+    template = Template(tokenizer)
+    (rendered,) = render_texts([conversation], template)
+    if isinstance(rendered, Problem):
+        return rendered
+    (example,) = tokenize([rendered], template)
+    return fit(example, max_length, too_long, tokenizer.bos_token_id) if isinstance(example, Example) else example
+
+
+def render_texts(conversations: Sequence[Conversation], template: Template) -> list[Rendered | Problem]:
+    """Render many conversations, in order; those without tools go through the template together."""
+    ready = [_for_training(conversation, template) for conversation in conversations]
+    by_tools: dict[str, list[int]] = defaultdict(list)
+    for index, conversation in enumerate(ready):
+        by_tools[repr(conversation.tools) if conversation.tools else ""].append(index)
+    results: dict[int, Rendered | Problem] = {}
+    for indices in by_tools.values():
+        some = [ready[index] for index in indices]
+        results.update(zip(indices, _render_alike(some, template), strict=True))
+    return [_of(conversation, results[index]) for index, conversation in enumerate(conversations)]
+
+
+def _of(conversation: Conversation, result: Rendered | Problem) -> Rendered | Problem:
+    """The result, told of the conversation as the user wrote it."""
+    return replace(result, conversation=conversation) if isinstance(result, Rendered) else result
+
+
+def _for_training(conversation: Conversation, template: Template) -> Conversation:
+    """The conversation up to its last trained answer, tool calls as text where the template has no place for them."""
+    last = max(index for index, message in enumerate(conversation.messages) if message.trained)
+    if last + 1 < len(conversation.messages):
+        conversation = replace(conversation, messages=conversation.messages[: last + 1])
+    has_tools = bool(conversation.tools) or any("tool_calls" in turn.extra for turn in conversation.messages)
+    return tools_as_text(conversation) if has_tools and not template.writes_tools else conversation
+
+
+def _render_alike(conversations: Sequence[Conversation], template: Template) -> Iterator[Rendered | Problem]:
+    tools = conversations[0].tools
+    chats = [conversation.for_template() for conversation in conversations]
+    fulls = template.texts(chats, tools)
+    turns = [[i for i, turn in enumerate(item.messages) if turn.trained] for item in conversations]
+    asked: list[Chat] = [chat[:i] for chat, places in zip(chats, turns, strict=True) for i in places]
+    prompts = iter(template.texts(asked, tools, prompt=True))
+    for conversation, full, places in zip(conversations, fulls, turns, strict=True):
+        before = [next(prompts) for _ in places]
+        yield _rendered(conversation, full, places, before, template)
+
+
+def _rendered(
+    conversation: Conversation,
+    full: str | Refused,
+    places: Sequence[int],
+    before: Sequence[str | Refused],
+    template: Template,
+) -> Rendered | Problem:
+    try:
+        refusal = next((text for text in (full, *before) if isinstance(text, Refused)), None)
+        if refusal is not None or isinstance(full, Refused):
+            raise Unmaskable("template_refused", f"the chat template refuses the conversation: {refusal}")
+        _no_forged_turn(conversation, template)
+        spans, dropped = [], 0
+        for place, prompt in zip(places, before, strict=True):
+            span = _answer_span(full, str(prompt), conversation.messages[place], place + 1, template)
+            thinking_lost = _thinking_lost(conversation.messages[place], full[slice(*span)])
+            dropped += thinking_lost
+            # An earlier turn without its thinking would teach the model to answer without any.
+            if not thinking_lost or place == places[-1]:
+                spans.append(span)
+        return Rendered(
+            conversation, full, tuple(spans), _reference(conversation, full[slice(*spans[-1])], template), dropped
+        )
+    except Unmaskable as error:
+        return Problem(conversation.line, error.code, error.message, raw=conversation.raw)
+
+
+def _reference(conversation: Conversation, written: str, template: Template) -> str:
+    """The words of the last answer; where it is a tool call alone, what the template writes for it."""
+    stop = next((stop for stop in template.stops if written.endswith(stop)), "")
+    return conversation.messages[-1].content.strip() or written.removesuffix(stop).strip()
+
+
+def _no_forged_turn(conversation: Conversation, template: Template) -> None:
+    if template.control is None:
+        return
+    for number, message in enumerate(conversation.messages, 1):
+        found = template.control.search(message.content)
+        if found:
+            raise Unmaskable(
+                "special_token",
+                f"message {number} holds {found.group()!r}, which the tokenizer reads as a control token",
+            )
+
+
+def _answer_span(full: str, prompt: str, message: Message, number: int, template: Template) -> tuple[int, int]:
+    """Where the answer and the token that ends it stand in `full`."""
+    if not full.startswith(prompt):
+        raise Unmaskable("template_mask", _how_they_part(full, prompt, number))
+    start = len(prompt)
+    ends = [place + len(stop) for stop in template.stops if (place := full.find(stop, start)) >= 0]
+    words = _words(message)
+    if ends and template.end_of_turn is not None:
+        end = min(ends)
+    elif words and (place := full.find(words, start)) >= 0:
+        end = place + len(words)
+    else:
+        end = len(full)
+    written = full[start:end]
+    if words not in written:
+        raise Unmaskable("words_changed", f"the chat template changes the words of message {number}")
+    for call in message.extra.get("tool_calls", ()):
+        if call["function"]["name"] not in written:
+            raise Unmaskable("tool_calls_dropped", f"the chat template leaves out the tool call of message {number}")
+    return start, end
+
+
+def _words(message: Message) -> str:
+    """What of an answer must stand in the text, thinking aside: some templates drop that."""
+    return _THINKING.sub("", message.content).strip()
+
+
+def _thinking_lost(message: Message, written: str) -> bool:
+    thinking = [str(message.extra.get("reasoning_content") or message.extra.get("thinking") or "")]
+    thinking += [block.removeprefix("<think>").removesuffix("</think>") for block in _THINKING.findall(message.content)]
+    return any(block.strip() and block.strip() not in written for block in thinking)
+
+
+def _how_they_part(full: str, prompt: str, number: int) -> str:
+    same = next((i for i, (a, b) in enumerate(zip(full, prompt, strict=False)) if a != b), min(len(full), len(prompt)))
+    there, here = full[max(0, same - 20) : same + 20], prompt[max(0, same - 20) : same + 20]
+    return (
+        f"the chat template writes another text before message {number} in training than inference sends: "
+        f"{there!r} in training, {here!r} at inference"
+    )
+
+
+def tokenize(rendered: Sequence[Rendered], template: Template) -> list[Example | Problem]:
+    """Examples of rendered conversations, in order, at their full length."""
+    encodings = encode(template.tokenizer, [item.text for item in rendered])
+    return [_example(item, encoding) for item, encoding in zip(rendered, encodings, strict=True)]
+
+
+def _example(item: Rendered, encoding: Any) -> Example | Problem:
+    ids = np.array(encoding.ids, np.int32)
+    trained = np.zeros(len(ids), np.bool_)
+    first = 0
+    for start, end in item.spans:
+        first, past = token_span(encoding, start, end)
+        trained[first:past] = True
+    if not trained.any():
+        return Problem(item.conversation.line, "nothing_trained", "no token of the row is trained")
+    return Example(
+        ids=ids,
+        trained=trained,
+        id=item.conversation.id,
+        line=item.conversation.line,
+        prompt_length=first,
+        reference=item.reference,
+        group=_group(item.conversation),
+    )
+
+
+def _group(conversation: Conversation) -> int:
+    """Rows share a group when the user says so, or when they ask the same first thing."""
+    if conversation.group is not None:
+        key = f"group {conversation.group}"
+    else:
+        answer = next(index for index, turn in enumerate(conversation.messages) if turn.role == "assistant")
+        key = "\0".join(turn.content for turn in conversation.messages[:answer])
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+
+
+def fit(example: Example, max_length: int, too_long: TooLong, bos: int | None = None) -> Example | Problem:
+    """`example`, cut at the start of its prompt where that is asked for and saves the last answer, else the Problem.
+
+    A beginning-of-text token that stands at the start, and nowhere else, is not cut away.
+    """
+    length = len(example.ids)
+    if length <= max_length:
+        return example
+    answer = length - example.prompt_length
+    over = f"{length:,} tokens, {length - max_length:,} above the limit of {max_length:,}"
+    if too_long != "cut":
+        return Problem(example.line, "too_long", over, "error" if too_long == "refuse" else "warning")
+    if answer >= max_length:
+        return Problem(example.line, "answer_too_long", f"{over}; its answer alone has {answer:,}", "warning")
+    kept_bos = int(answer + 1 < max_length and example.ids[0] == bos and np.count_nonzero(example.ids == bos) == 1)
+    cut = slice(kept_bos, kept_bos + length - max_length)
+    return replace(
+        example,
+        ids=np.delete(example.ids, cut),
+        trained=np.delete(example.trained, cut),
+        prompt_length=example.prompt_length - (length - max_length),
+    )

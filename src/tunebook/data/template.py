@@ -1,0 +1,156 @@
+"""A tokenizer's chat template: the text it makes, and the token with which it ends a turn.
+
+A base model's tokenizer often has no chat template. It then gets a plain one:
+
+    System: You answer briefly.
+    User: What is the capital of France?
+    Assistant: Paris.<eos>
+
+with the tokenizer's beginning-of-text token in front where its encoding adds one. `chat_template` gives that text too,
+so that training, evaluation, chat and the exported tokenizer all send the same.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+_PLAIN = (
+    "{% for message in messages %}"
+    "{{ message['role'] | capitalize + ': ' + message['content'] }}"
+    "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
+_QUESTION, _ANSWER = "What is it?", "Xanadu"
+_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "zzprobe",
+        "description": "A probe.",
+        "parameters": {"type": "object", "properties": {}, "required": []},
+    },
+}
+_CALL = {"id": "call00000", "type": "function", "function": {"name": "zzprobe", "arguments": {}}}
+
+Chat = list[dict[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
+
+
+class Refused(ValueError):
+    """The template refuses a conversation; the text is its own reason."""
+
+
+def chat_template(tokenizer: Any) -> str:
+    """The Jinja text that makes a conversation into text for this tokenizer: its own, or the plain one."""
+    own = getattr(tokenizer, "chat_template", None)
+    if own:
+        return own if isinstance(own, str) else json.dumps(own, sort_keys=True)
+    ids = tokenizer("")["input_ids"]
+    adds_bos = bool(ids) and ids[0] == tokenizer.bos_token_id
+    return ("{{ bos_token }}" if adds_bos else "") + _PLAIN
+
+
+def prompt_text(tokenizer: Any, chat: Chat, tools: Tools = ()) -> str:
+    """What inference sends before an answer to `chat` (dicts with role and content). Raises Refused."""
+    return Template(tokenizer).text(chat, tools, prompt=True)
+
+
+def stop_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The tokens on which generation must stop: the template's end of turn, then the tokenizer's end of text."""
+    template = Template(tokenizer)
+    ids = [tokenizer.convert_tokens_to_ids(stop) for stop in template.stops]
+    return tuple(dict.fromkeys(number for number in ids if isinstance(number, int)))
+
+
+class Template:
+    """The chat template of one tokenizer."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = tokenizer
+        self._given = None if getattr(tokenizer, "chat_template", None) else chat_template(tokenizer)
+
+    def text(self, chat: Chat, tools: Tools = (), *, prompt: bool = False) -> str:
+        """The text of one conversation, with the opening of an answer when `prompt`. Raises Refused."""
+        return str(self._apply(chat, tools, prompt))
+
+    def texts(self, chats: Sequence[Chat], tools: Tools = (), *, prompt: bool = False) -> list[str | Refused]:
+        """The texts of many conversations that have the same tools; in place of a refused one, the refusal."""
+        if not chats:
+            return []
+        try:
+            return list(self._apply(chats, tools, prompt))
+        except Refused:
+            return [self._one(chat, tools, prompt) for chat in chats]
+
+    def _one(self, chat: Chat, tools: Tools, prompt: bool) -> str | Refused:
+        try:
+            return self.text(chat, tools, prompt=prompt)
+        except Refused as error:
+            return error
+
+    def _apply(self, chats: Any, tools: Tools, prompt: bool) -> Any:
+        try:
+            return self.tokenizer.apply_chat_template(
+                chats,
+                tools=list(tools) or None,
+                chat_template=self._given,
+                tokenize=False,
+                add_generation_prompt=prompt,
+            )
+        except Exception as error:  # a template is a program of the model's author: it may raise anything
+            raise Refused(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
+
+    @cached_property
+    def stops(self) -> tuple[str, ...]:
+        """Tokens that end an assistant's turn: the one the template writes there, then the tokenizer's own."""
+        specials = [self.end_of_turn, self.tokenizer.eos_token, "<|eom_id|>" if "<|eom_id|>" in self._special else None]
+        return tuple(dict.fromkeys(token for token in specials if token))
+
+    @cached_property
+    def end_of_turn(self) -> str | None:
+        """The special token that follows the words of an answer; None when the template writes none."""
+        try:
+            text = self.text([{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}])
+        except Refused:
+            return None
+        found = self._special_tokens.search(text, text.find(_ANSWER) + len(_ANSWER)) if _ANSWER in text else None
+        return found.group() if found else None
+
+    @cached_property
+    def control(self) -> re.Pattern[str] | None:
+        """Finds the tokens that build a conversation; inside a message they would forge a turn. None for no such."""
+        used = {self.end_of_turn, self.tokenizer.bos_token, self.tokenizer.eos_token, self.tokenizer.pad_token}
+        used |= {token for token in self._special if token in chat_template(self.tokenizer)}
+        return _any_of([token for token in used if token])
+
+    @cached_property
+    def writes_tools(self) -> bool:
+        """Does the template write both the tools that it is given and the calls of the assistant?"""
+        chat: Chat = [
+            {"role": "user", "content": _QUESTION},
+            {"role": "assistant", "content": "", "tool_calls": [_CALL]},
+            {"role": "tool", "content": "3", "tool_call_id": "call00000", "name": "zzprobe"},
+        ]
+        try:
+            described = "zzprobe" in self.text(chat[:1], [_TOOL], prompt=True)
+            called = "zzprobe" in self.text(chat[:2])
+            return described and called and bool(self.text(chat, [_TOOL], prompt=True))
+        except Refused:
+            return False
+
+    @cached_property
+    def _special(self) -> list[str]:
+        return [str(token) for token in self.tokenizer.added_tokens_decoder.values() if token.special]
+
+    @cached_property
+    def _special_tokens(self) -> re.Pattern[str]:
+        return _any_of([*self._special, *filter(None, [self.tokenizer.eos_token])]) or re.compile("(?!)")
+
+
+def _any_of(tokens: Sequence[str]) -> re.Pattern[str] | None:
+    longest_first = sorted(set(tokens), key=lambda token: (-len(token), token))
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None

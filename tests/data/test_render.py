@@ -1,0 +1,90 @@
+"""The mask: which tokens are trained, and that the text before them is what inference sends."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.tiny import tiny_tokenizer
+from tunebook.data.conversation import Conversation, Message, Problem
+from tunebook.data.examples import Example, Examples, write_examples
+from tunebook.data.render import render
+
+
+def chat(*turns: tuple[str, str]) -> Conversation:
+    return Conversation(tuple(Message(role, text) for role, text in turns), line=1)
+
+
+def made(conversation: Conversation, **settings) -> Example:
+    example = render(conversation, tiny_tokenizer(), max_length=settings.pop("max_length", 512), **settings)
+    assert isinstance(example, Example), example
+    return example
+
+
+def words(example: Example) -> str:
+    return tiny_tokenizer().decode(example.ids[example.trained])
+
+
+def test_only_the_answer_and_its_end_of_turn_are_trained():
+    example = made(chat(("user", "Say hi."), ("assistant", "Hi there!")))
+    assert words(example) == "Hi there!<|im_end|>"
+    assert not example.trained[-1], "the newline behind the end of turn"
+
+
+def test_the_prompt_is_what_inference_sends():
+    turns = chat(
+        ("system", "Be brief."), ("user", "Say hi."), ("assistant", "Hi"), ("user", "More"), ("assistant", "Ho")
+    )
+    sent = tiny_tokenizer().apply_chat_template(
+        turns.for_template()[:-1], add_generation_prompt=True, return_dict=False
+    )
+    example = made(turns)
+    assert example.prompt_ids.tolist() == sent
+    assert example.reference == "Ho"
+
+
+def test_every_assistant_turn_is_trained_and_a_turn_marked_false_is_not():
+    turns = [Message("user", "a"), Message("assistant", "one"), Message("user", "b"), Message("assistant", "two")]
+    assert words(made(Conversation(tuple(turns)))) == "one<|im_end|>two<|im_end|>"
+    turns[1] = Message("assistant", "one", train=False)
+    assert words(made(Conversation(tuple(turns)))) == "two<|im_end|>"
+
+
+def test_too_long_is_dropped_or_cut_at_the_start_of_the_prompt():
+    turns = chat(("user", "word " * 100), ("assistant", "fine"))
+    full = made(turns)
+    dropped = render(turns, tiny_tokenizer(), max_length=20)
+    assert isinstance(dropped, Problem)
+    assert dropped.code == "too_long"
+    cut = made(turns, max_length=20, too_long="cut")
+    assert len(cut.ids) == 20
+    np.testing.assert_array_equal(cut.ids, full.ids[-20:])
+    assert words(cut) == "fine<|im_end|>"
+    hopeless = render(
+        chat(("user", "a"), ("assistant", "word " * 100)), tiny_tokenizer(), max_length=20, too_long="cut"
+    )
+    assert isinstance(hopeless, Problem)
+    assert hopeless.code == "answer_too_long"
+
+
+def test_examples_come_back_from_disk_as_they_were(tmp_path):
+    some = [made(chat(("user", f"say {i}"), ("assistant", "x" * (i + 1)))) for i in range(7)]
+    opened = write_examples(tmp_path / "examples.arrow", some)
+    assert len(opened) == 7
+    for before, after in zip(some, opened, strict=True):
+        np.testing.assert_array_equal(before.ids, after.ids)
+        np.testing.assert_array_equal(before.trained, after.trained)
+        assert (before.id, before.line, before.reference, before.group) == (
+            after.id,
+            after.line,
+            after.reference,
+            after.group,
+        )
+    assert opened[6].trained.dtype == np.bool_
+    assert opened[6].ids.dtype == np.int32
+    assert opened.lengths.tolist() == [len(example.ids) for example in some]
+    assert opened.trained_counts.tolist() == [example.trained.sum() for example in some]
+    assert opened.fingerprint == Examples.open(tmp_path / "examples.arrow").fingerprint
+    assert opened.fingerprint != write_examples(tmp_path / "other.arrow", some[::-1]).fingerprint
+    with pytest.raises(IndexError):
+        opened[7]
