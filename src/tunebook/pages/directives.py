@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tunebook.pages.components import TYPES
@@ -17,22 +16,24 @@ _LATER = re.compile(r"\s*\{[^{}]*,\s*type\s*:[^{}]*\}\s*")
 Tell = Callable[[str], None]
 
 
-@dataclass
 class Directive:
-    """A directive's type and the values of its other keys, as they stand on the page."""
+    """A line that is a directive: its keys and values as they stand there, or the fault that makes it unreadable."""
 
-    type: str
-    values: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, line: str) -> None:
+        self.values: dict[str, Any] = {}
+        self.fault = ""
+        self.rest = ""
+        try:
+            document = read_first(line.strip())
+            self.values, self.rest = document.value, document.rest
+        except YamlFault as fault:
+            self.fault = fault.message
 
 
-def is_directive(line: str) -> bool:
-    """Does `line` begin as a directive and hold nothing after it? A broken one counts, so that it is told."""
-    if not _START.match(line):
-        return False
-    try:
-        return not read_first(line.strip()).rest
-    except YamlFault:
-        return True
+def find_directives(lines: Sequence[str]) -> dict[int, Directive]:
+    """The lines that hold a directive and nothing after it. A broken one counts, so that it is told."""
+    found = {number: Directive(line) for number, line in enumerate(lines) if _START.match(line)}
+    return {number: directive for number, directive in found.items() if not directive.rest}
 
 
 def misses_type_first(line: str) -> bool:
@@ -40,33 +41,25 @@ def misses_type_first(line: str) -> bool:
     return _LATER.fullmatch(line) is not None
 
 
-def read_directive(line: str, error: Tell) -> Directive | None:
-    """Read a line that `is_directive`; None and an error told when it is not usable."""
-    try:
-        values = read_first(line).value
-    except YamlFault as fault:
-        error(
-            f"this directive is {fault.message}" if "YAML" in fault.message else f"in this directive: {fault.message}"
-        )
+def make_part(directive: Directive, line: int, error: Tell) -> Part | None:
+    """The component or field that `directive` asks for; what cannot be read is told and left out."""
+    if directive.fault:
+        error(f"this directive cannot be read: {directive.fault}")
         return None
+    values = dict(directive.values)
     if "type" not in values:
         error("write a space after `type:`")
         return None
     name = values.pop("type")
-    if isinstance(name, str) and name in TYPES:
-        return Directive(name, values)
-    word = name if isinstance(name, str) else ""
-    error(f"unknown type {shown(word)}{nearest(word, TYPES)}" if word else "type must be one word" + nearest("", TYPES))
-    return None
-
-
-def make_part(directive: Directive, line: int, error: Tell) -> Part:
-    """The component or field that `directive` asks for; every key that cannot be read is told and left out."""
-    part = TYPES[directive.type]
+    if not isinstance(name, str) or name not in TYPES:
+        word = name if isinstance(name, str) else ""
+        error(f"unknown type {shown(word)}{nearest(word, TYPES)}")
+        return None
+    part = TYPES[name]
     read: dict[str, Any] = {}
-    for key, value in directive.values.items():
+    for key, value in values.items():
         if key not in part.keys:
-            error(f"unknown key {shown(key)} for {directive.type}{nearest(key, part.keys)}")
+            error(f"unknown key {shown(key)} for {name}{nearest(key, part.keys)}")
             continue
         try:
             read[key] = part.keys[key](value)

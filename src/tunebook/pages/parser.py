@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import PurePath
 
 from tunebook.pages.bodies import fields_outside, fill
 from tunebook.pages.components import Form, Navigation
-from tunebook.pages.directives import is_directive, make_part, misses_type_first, read_directive
+from tunebook.pages.directives import find_directives, make_part, misses_type_first
 from tunebook.pages.front_matter import compare_types, read_front_matter
 from tunebook.pages.markdown import Block, Prose, References, outline
 from tunebook.pages.names import Names, shown, slug
@@ -73,25 +74,21 @@ class _Reader:
     def read(self) -> None:
         front = read_front_matter(self.lines, self.page, self.tell)
         self.lines[: front.length] = [""] * front.length
-        found = outline("\n".join(self.lines), is_directive)
+        directives = find_directives(self.lines)
+        found = outline(self.lines, directives)
         self.references = found.references
-        parts = {block.start: part for block in found.blocks if (part := self._part(block))}
+        parts: dict[int, Part] = {}
+        for block in found.blocks:
+            if block.kind == "directive":
+                part = make_part(directives[block.start], block.start + 1, partial(self.tell, "error", block.start))
+                if part:
+                    parts[block.start] = part
         for heading, blocks in _cut(found.blocks, lambda block: block.kind == "heading" and block.level == 2):
             self._section(heading, blocks, parts)
         self._name_parts()
         self._check_parts()
         compare_types(front, dict.fromkeys(component.type for component in self.page.components), self.tell)
         self._look_for_slips(found.blocks, found.strays)
-
-    def _part(self, block: Block) -> Part | None:
-        if block.kind != "directive":
-            return None
-
-        def error(message: str) -> None:
-            self.tell("error", block.start, message)
-
-        directive = read_directive(block.text, error)
-        return make_part(directive, block.start + 1, error) if directive else None
 
     def _prose(self, blocks: Sequence[Block]) -> Prose:
         """The text of blocks that stand one after the other."""

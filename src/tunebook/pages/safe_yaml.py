@@ -14,7 +14,7 @@ import yaml
 
 MAX_DEPTH = 16
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml where there is one: ten times faster
-_NULLS = ("", "~", "null", "Null", "NULL")
+_NULLS = frozenset(("", "~", "null", "Null", "NULL"))
 
 
 class YamlFault(Exception):
@@ -57,19 +57,21 @@ def _read(text: str, whole: bool) -> Document:
     stack: list[_Open] = []
     documents = 0
     try:
-        events: Any = yaml.parse(text, Loader=_LOADER)
-        for event in events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
-                    raise YamlFault("holds a second document; write one", event.start_mark.line)
+        loader = _LOADER(text)
+        while loader.check_event():
+            event = loader.get_event()
+            line, end = event.start_mark.line, event.end_mark.column
+            if isinstance(event, yaml.NodeEvent):
+                _node(document, stack, event)
             elif isinstance(event, yaml.MappingEndEvent | yaml.SequenceEndEvent):
                 stack.pop()
                 if not stack and not whole:
-                    document.rest = text[event.end_mark.column :].strip()
+                    document.rest = text[end:].strip()
                     break
-            elif isinstance(event, yaml.NodeEvent):
-                _node(document, stack, event)
+            elif isinstance(event, yaml.DocumentStartEvent):
+                documents += 1
+                if documents > 1:
+                    raise YamlFault("holds a second document; write one", line)
     except UnicodeError:
         raise YamlFault("holds characters that are not Unicode text") from None
     except yaml.YAMLError as error:
@@ -81,7 +83,7 @@ def _read(text: str, whole: bool) -> Document:
 
 def _node(document: Document, stack: list[_Open], event: Any) -> None:
     line = event.start_mark.line
-    if isinstance(event, yaml.AliasEvent) or event.anchor:
+    if event.anchor:  # an alias has one, too
         raise YamlFault("anchors (&) and aliases (*) are not read; write the value out", line)
     if event.tag:
         raise YamlFault(f"the tag {event.tag[:60]} is not read; write plain text", line)
