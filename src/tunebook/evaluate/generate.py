@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from tunebook.data.template import stop_ids
 from tunebook.evaluate.mode import base_of, device_of, longest, reading
 
 
@@ -25,9 +26,8 @@ def stop_token_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
     """Ids that end an answer: the model's, the tokenizer's, and the end-of-turn of the chat template."""
     config = getattr(base_of(model), "generation_config", None)
     given = getattr(config, "eos_token_id", None)
-    ids = set(given if isinstance(given, list | tuple) else [given])
-    ids |= {tokenizer.eos_token_id, _end_of_turn(tokenizer)}
-    return tuple(sorted(int(token) for token in ids if token is not None))
+    ids = given if isinstance(given, list | tuple) else [given]
+    return tuple(sorted({int(token) for token in ids if token is not None} | set(stop_ids(tokenizer))))
 
 
 def generate(
@@ -117,22 +117,3 @@ def _answer(
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
         positions = positions[:, -1:] + 1
     return list(zip(ids, ended, strict=True))
-
-
-def _end_of_turn(tokenizer: Any) -> int | None:
-    """The special token that the chat template puts behind an assistant's words, if it is one."""
-    if not getattr(tokenizer, "chat_template", None):
-        return None
-    word = "tunebook"
-    chat = [{"role": "user", "content": "x"}, {"role": "assistant", "content": word}]
-    try:
-        after = tokenizer.apply_chat_template(chat, tokenize=False).rpartition(word)[2]
-    except Exception:  # a template may refuse any conversation, in words of its own
-        return None
-    ids = tokenizer(after.lstrip(), add_special_tokens=False)["input_ids"]
-    return ids[0] if ids and ids[0] in _special_ids(tokenizer) else None
-
-
-def _special_ids(tokenizer: Any) -> set[int]:
-    added = {token for token, value in tokenizer.added_tokens_decoder.items() if value.special}
-    return added | set(tokenizer.all_special_ids)
