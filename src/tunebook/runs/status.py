@@ -67,8 +67,10 @@ def read_status(run: Run) -> Status:
         owner = read_owner(run.folder)
         if owner is None or not owner.alive():
             status.state = "killed"
-            status.reason = "Its process is gone without a word. "
+            status.reason = (
+                "Its process is gone without a word. "
                 f"`tunebook resume {run.name}` goes on from its newest good checkpoint."
+            )
             for step in status.steps.values():
                 if step["state"] == "running":
                     step["state"] = "failed"
@@ -82,8 +84,9 @@ def apply(status: Status, event: Event) -> None:
     if kind == "run":
         _apply_run(status, event)
     elif kind == "step":
-        kept: dict[str, Any] = {name: event[name] for name in ("state", "seconds", "reason", "evidence") if name in event}
-        status.steps[event["id"]] = {"seconds": None} | kept
+        kept: dict[str, Any] = {"seconds": None}
+        kept |= {name: event[name] for name in ("state", "seconds", "reason", "evidence") if name in event}
+        status.steps[event["id"]] = kept
     elif kind == "totals":
         status.optimizer_steps = event["optimizer_steps"]
     elif kind == "metrics":

@@ -1,14 +1,17 @@
 """The one seam between the loop and the model: `forward_backward`, with a fast way and a plain way behind it.
 
-The plain way is the textbook: a padded batch through the model's own forward, all logits, cross-entropy. The fast way
-makes no padding and keeps no logits. Both give the same loss and gradients; the fast way is proved against the plain
-one by tests, and what it cannot take goes the plain way, with the reason said.
+The plain way is the textbook: each example by itself through the model's own forward, all logits, cross-entropy; no
+padding, whose mask not every architecture survives. The fast way takes all examples at once and keeps no logits. Both
+give the same loss and gradients; the fast way is proved against the plain one by tests, and what it cannot take goes the
+plain way, with the reason said.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -48,13 +51,27 @@ class Engine:
 
     def forward_backward(self, batch: MicroBatch, divide_by: int) -> float:
         """Add the gradient of (summed loss / divide_by) to the trained parameters; returns the summed loss in nats."""
+        noise = self._noise(batch)
+        if self.why_plain:
+            pieces = list(
+                zip(
+                    _alone(batch),
+                    torch.split(noise, list(batch.lengths)) if noise is not None else repeat(None),
+                    strict=False,
+                )
+            )
+        else:
+            pieces = [(batch, noise)]
+        return sum(self._one(piece, its_noise, divide_by) for piece, its_noise in pieces if len(piece.targets))
+
+    def _one(self, batch: MicroBatch, noise: Tensor | None, divide_by: int) -> float:
         start = time.perf_counter()
         if self.why_plain:
-            logits = _padded_logits(self.model, batch, self._noise(batch))
+            logits = _own_logits(self.model, batch, noise)
             start = self.parts.add("forward", start)
             loss = F.cross_entropy(_wide(logits), batch.targets, reduction="sum", label_smoothing=self.smoothing)
         else:
-            hidden = _hidden(self.model, batch, self._noise(batch))
+            hidden = _hidden(self.model, batch, noise)
             start = self.parts.add("forward", start)
             loss = summed_loss(hidden, _head(self.model).weight, batch.targets, self.smoothing)
         start = self.parts.add("loss", start)
@@ -65,9 +82,10 @@ class Engine:
     @torch.no_grad()
     def losses(self, batch: MicroBatch) -> Tensor:
         """Cross-entropy of each trained token in nats [trained tokens], without smoothing, noise or gradient."""
-        if self.why_plain:
-            return F.cross_entropy(_wide(_padded_logits(self.model, batch, None)), batch.targets, reduction="none")
-        return token_losses(_hidden(self.model, batch, None), _head(self.model).weight, batch.targets)
+        if not self.why_plain:
+            return token_losses(_hidden(self.model, batch, None), _head(self.model).weight, batch.targets)
+        logits = torch.cat([_own_logits(self.model, alone, None) for alone in _alone(batch)])
+        return F.cross_entropy(_wide(logits), batch.targets, reduction="none")
 
     def _noise(self, batch: MicroBatch) -> Tensor | None:
         """NEFTune (Jain et al. 2023, arXiv:2310.05914): uniform noise of alpha / sqrt(length x width) on embeddings."""
@@ -86,7 +104,8 @@ def make_engine(model: Any, *, smoothing: float = 0.0, noise_alpha: float = 0.0,
     """Choose the way for `model` (plain or PeftModel) and set its attention accordingly."""
     bare = _bare(model)
     why = "asked for" if plain else _why_plain(bare)
-    bare.set_attn_implementation("sdpa" if why else attention.NAME)
+    if not why:
+        bare.set_attn_implementation(attention.NAME)
     return Engine(model, why, smoothing, noise_alpha)
 
 
@@ -127,19 +146,24 @@ def _hidden(model: Any, batch: MicroBatch, noise: Tensor | None) -> Tensor:
     return hidden[batch.where]
 
 
-def _padded_logits(model: Any, batch: MicroBatch, noise: Tensor | None) -> Tensor:
-    """Logits at the positions that predict a trained token [trained tokens, vocabulary], from a right-padded batch."""
-    lengths = torch.tensor(batch.lengths, device=batch.ids.device)
-    mask = torch.arange(int(lengths.max()), device=batch.ids.device)[None] < lengths[:, None]
-    ids = torch.zeros(mask.shape, dtype=torch.int64, device=batch.ids.device)
-    ids[mask] = batch.ids
-    given = {"input_ids": ids}
-    if noise is not None:
-        spread = torch.zeros(*mask.shape, noise.shape[1], dtype=noise.dtype, device=noise.device)
-        spread[mask] = noise
-        given = {"inputs_embeds": _noisy(_bare(model), ids, spread)}
-    logits: Tensor = model(**given, attention_mask=mask.long(), use_cache=False).logits
-    return logits[mask][batch.where]
+def _alone(batch: MicroBatch) -> Iterator[MicroBatch]:
+    """Each example of `batch` as a batch of its own."""
+    start = 0
+    for length in batch.lengths:
+        mine = (batch.where >= start) & (batch.where < start + length)
+        span = slice(start, start + length)
+        yield MicroBatch(
+            batch.ids[span], batch.positions[span], (length,), batch.where[mine] - start, batch.targets[mine]
+        )
+        start += length
+
+
+def _own_logits(model: Any, batch: MicroBatch, noise: Tensor | None) -> Tensor:
+    """Logits at the positions that predict a trained token [trained tokens, vocabulary], by the model's own forward."""
+    ids = batch.ids[None]
+    given = {"input_ids": ids} if noise is None else {"inputs_embeds": _noisy(_bare(model), ids, noise[None])}
+    logits: Tensor = model(**given, use_cache=False).logits[0]
+    return logits[batch.where]
 
 
 def _noisy(bare: Any, ids: Tensor, noise: Tensor) -> Tensor:

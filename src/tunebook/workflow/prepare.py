@@ -43,15 +43,15 @@ def validate(context: Context) -> dict[str, Any]:
     context.examples = checked.examples
     findings = checked.findings.to_json()
     write_json(context.path("data", "findings.json"), findings)
-    checked.write_quarantine(context.path("data", "quarantine.jsonl"))
+    if checked.quarantine.exists():
+        shutil.copyfile(checked.quarantine, context.path("data", "quarantine.jsonl"))
     remember_input(context, "data", checked.examples.fingerprint, "the data set, the tokenizer or its chat template")
     if plan.data.validation_path:
         other = plan.data.model_copy(update={"path": plan.data.validation_path, "validation_path": None})
         held_out = check_data(other, base, context.tokenizer, cache_folder() / "data")
         context.validation_examples = held_out.examples
         remember_input(context, "validation_data", held_out.examples.fingerprint, "the validation file")
-    problems = findings.get("problems", [])
-    return {"rows": findings["rows"], "good": findings["good"], "problems": len(problems)}
+    return {"rows": findings["rows"], "good": findings["good"], "problems": len(findings.get("problems", []))}
 
 
 def split(context: Context) -> dict[str, Any]:
@@ -62,8 +62,14 @@ def split(context: Context) -> dict[str, Any]:
     if context.validation_examples is None:
         context.validation_examples = context.examples
     remember_input(context, "split", parts.fingerprint, "which rows are held out")
-    write_json(context.path("data", "split.json"), {"format": 1, **parts.to_json()})
-    return {"training": len(context.train_rows), "validation": len(context.validation_rows)}
+    ids, held_out_ids = context.examples.row_ids, context.validation_examples.row_ids
+    sides = {
+        "training": [ids[row] for row in context.train_rows],
+        "validation": [held_out_ids[row] for row in context.validation_rows],
+        "left_out": [ids[row] for row in parts.left_out],
+    }
+    write_json(context.path("data", "split.json"), {"format": 1, "fingerprint": parts.fingerprint, **sides})
+    return {name: len(rows) for name, rows in sides.items() if rows or name != "left_out"}
 
 
 def load(context: Context) -> dict[str, Any]:

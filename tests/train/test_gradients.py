@@ -1,0 +1,237 @@
+"""The loss of an optimizer step: the same gradients however the step is cut, and whichever way it goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from tests.tiny import tiny_model
+from tunebook.evaluate.heldout import held_out_loss
+from tunebook.model.adapters import make_trainable
+from tunebook.plan.files import make_plan
+from tunebook.train.batches import join, micro_batches, trained_tokens
+from tunebook.train.forward import make_engine
+from tunebook.train.loss import summed_loss, token_losses
+
+
+@dataclass
+class Row:
+    ids: list[int]
+    trained: list[bool]
+    id: str = ""
+
+
+def rows(count: int = 8, seed: int = 0, vocabulary: int = 300) -> list[Row]:
+    """Ragged rows of 2 to 29 tokens, one of them without a trained token."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for i in range(count):
+        length = int(rng.integers(2, 30))
+        trained = rng.random(length) < 0.5 if i else np.zeros(length, dtype=bool)
+        made.append(Row(rng.integers(3, vocabulary, length).tolist(), trained.tolist(), str(i)))
+    return made
+
+
+def gradients(model, groups, *, plain=False, mean_of_means=False, smoothing=0.0):
+    """Gradients of one step cut into `groups`; `mean_of_means` is the well-known mistake."""
+    model.train()
+    model.zero_grad(set_to_none=True)
+    engine = make_engine(model, plain=plain, smoothing=smoothing)
+    total = trained_tokens([row for group in groups for row in group])
+    loss = 0.0
+    for group in groups:
+        divide_by = trained_tokens(group) * len(groups) if mean_of_means else total
+        if divide_by:
+            loss += engine.forward_backward(join(group), divide_by)
+    return loss / total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def error(one, other):
+    """Largest difference between two sets of gradients, relative to the larger norm."""
+    assert one.keys() == other.keys()
+    norm = sum(float(g.norm() ** 2) for g in other.values()) ** 0.5
+    return max(float((one[name] - other[name]).abs().max()) for name in one) / norm
+
+
+def splits(all_rows):
+    return [
+        [all_rows[:4], all_rows[4:]],
+        [all_rows[:1], all_rows[1:3], all_rows[3:]],
+        [[row] for row in all_rows],
+        list(micro_batches(all_rows, 40)),
+    ]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("plain", [False, True])
+def test_any_split_into_micro_batches_gives_the_gradients_of_one_batch(method, plain):
+    plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
+    model = make_trainable(tiny_model(dtype=torch.float64), plan).double()
+    everything = rows()
+    loss, whole = gradients(model, [everything], plain=plain)
+    for groups in splits(everything):
+        cut_loss, cut = gradients(model, groups, plain=plain)
+        assert cut_loss == pytest.approx(loss, abs=1e-12)
+        assert error(cut, whole) < 1e-12
+
+
+def test_a_mean_of_means_would_be_caught():
+    model = tiny_model(dtype=torch.float64)
+    everything = rows()
+    _, whole = gradients(model, [everything])
+    _, wrong = gradients(model, splits(everything)[0], mean_of_means=True)
+    assert error(wrong, whole) > 1e-3
+
+
+def by_hand(model, all_rows, smoothing=0.0):
+    """The loss by the textbook: one row at a time, all logits, cross-entropy over trained tokens."""
+    model.zero_grad(set_to_none=True)
+    summed = torch.zeros((), dtype=torch.float64)
+    for row in all_rows:
+        logits = model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0, :-1]
+        targets = torch.tensor(row.ids[1:])
+        mask = torch.tensor(row.trained[1:])
+        summed = summed + F.cross_entropy(logits[mask], targets[mask], reduction="sum", label_smoothing=smoothing)
+    total = sum(sum(row.trained[1:]) for row in all_rows)
+    (summed / total).backward()
+    return float(summed.detach() / total), {
+        name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None
+    }
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("plain", [False, True])
+def test_loss_and_gradients_equal_a_row_by_row_reference(plain, smoothing):
+    model = tiny_model(dtype=torch.float64)
+    everything = rows()
+    model.train()
+    model.set_attn_implementation("sdpa")
+    loss, expected = by_hand(model, everything, smoothing)
+    ours, found = gradients(model, [everything], plain=plain, smoothing=smoothing)
+    assert ours == pytest.approx(loss, abs=1e-12)
+    assert error(found, expected) < 1e-12
+
+
+_SMALL = {
+    "vocab_size": 320,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+_FAMILIES = {
+    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SMALL)),
+    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SMALL, head_dim=8)),
+    "mistral": lambda: MistralForCausalLM(MistralConfig(**_SMALL, sliding_window=None)),
+    "mistral with a sliding window": lambda: MistralForCausalLM(MistralConfig(**_SMALL, sliding_window=8)),
+    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_SMALL, head_dim=8, sliding_window=8)),
+    "gpt2": lambda: GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=320, n_positions=128, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, attn_pdrop=0, embd_pdrop=0
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_each_family_trains_as_row_by_row_whichever_way_it_goes(family):
+    torch.manual_seed(0)
+    model = _FAMILIES[family]().double().train()
+    model.set_attn_implementation("sdpa" if family != "gemma2" else "eager")
+    everything = rows()
+    loss, expected = by_hand(model, everything)
+    ours, found = gradients(model, [everything[:3], everything[3:]])
+    assert ours == pytest.approx(loss, abs=1e-10)
+    assert error(found, expected) < 1e-10
+
+
+def test_what_the_fast_way_does_not_know_goes_the_plain_way_and_says_why():
+    assert make_engine(tiny_model()).why_plain == ""
+    assert "gemma2" in make_engine(_FAMILIES["gemma2"]()).why_plain
+    assert "mistral" in make_engine(_FAMILIES["mistral with a sliding window"]()).why_plain
+
+
+def test_no_example_reaches_another_in_a_joined_row():
+    model = tiny_model(dtype=torch.float64)
+    first, second, changed = rows(3, seed=3)[1:] + rows(2, seed=9)[1:]
+    engine = make_engine(model)
+    with torch.no_grad():
+        alone = engine.losses(join([second]))
+        behind_first = engine.losses(join([first, second]))[-len(alone) :]
+        behind_other = engine.losses(join([changed, second]))[-len(alone) :]
+    assert torch.allclose(alone, behind_first, atol=1e-12, rtol=0)
+    assert torch.allclose(alone, behind_other, atol=1e-12, rtol=0)
+
+
+def test_letting_examples_see_each_other_would_be_caught():
+    model = tiny_model(dtype=torch.float64)
+    first, second = rows(3, seed=3)[1:]
+    engine = make_engine(model)
+    batch = join([first, second])
+    one_long = type(batch)(batch.ids, batch.positions, (batch.tokens,), batch.where, batch.targets)
+    alone = engine.losses(join([second]))
+    assert not torch.allclose(alone, engine.losses(one_long)[-len(alone) :], atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("plain", [False, True])
+def test_held_out_loss_does_not_depend_on_its_batch_size(plain):
+    model = tiny_model(dtype=torch.float64)
+    everything = rows(23)
+    engine = make_engine(model, plain=plain)
+    measured = [held_out_loss(engine, everything, range(23), budget) for budget in (1, 40, 100, 10_000)]
+    model.set_attn_implementation("sdpa")
+    expected, _ = by_hand(model, everything)
+    for found in measured:
+        assert found.loss == pytest.approx(expected, abs=1e-12)
+        assert [tokens for _, _, tokens in found.per_example] == [sum(row.trained[1:]) for row in everything]
+
+
+def test_the_mean_of_batch_means_would_be_caught_in_held_out_loss():
+    model = tiny_model(dtype=torch.float64)
+    everything = rows(23)
+    engine = make_engine(model)
+    groups = [group for group in micro_batches(everything, 40) if trained_tokens(group)]
+    means = [float(engine.losses(join(group)).mean()) for group in groups]
+    true = held_out_loss(engine, everything, range(23), 40).loss
+    assert abs(sum(means) / len(means) - true) > 1e-4
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 1000])
+def test_chunks_change_neither_loss_nor_gradient(chunk):
+    torch.manual_seed(0)
+    hidden = torch.randn(7, 5, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(11, 5, dtype=torch.float64, requires_grad=True)
+    targets = torch.randint(0, 11, (7,))
+    expected = F.cross_entropy(hidden @ weight.t(), targets, reduction="sum")
+    wanted = torch.autograd.grad(expected, (hidden, weight))
+    loss = summed_loss(hidden, weight, targets, chunk=chunk)
+    found = torch.autograd.grad(loss * 1.0, (hidden, weight))
+    assert torch.allclose(loss, expected, atol=1e-12)
+    assert all(torch.allclose(a, b, atol=1e-12) for a, b in zip(found, wanted, strict=True))
+    assert torch.allclose(token_losses(hidden, weight, targets, chunk).sum(), expected, atol=1e-12)
+
+
+def test_an_examples_first_token_is_never_trained():
+    batch = join([Row([5, 6, 7], [True, True, False]), Row([8, 9], [True, True])])
+    assert batch.ids.tolist() == [5, 6, 7, 8, 9]
+    assert batch.positions.tolist() == [0, 1, 2, 0, 1]
+    assert batch.where.tolist() == [0, 3]
+    assert batch.targets.tolist() == [6, 9]
