@@ -1,0 +1,168 @@
+"""`python -m tunebook.export.check FOLDER REQUEST.json`: what a stranger gets from an exported folder.
+
+Run in a fresh process. Loads the folder with plain Transformers (PEFT for an adapter), answers the request's prompts
+and writes `result.json` and `logits.safetensors` beside the request. Nothing of Tunebook touches the model here.
+
+request  {"kind", "file", "base", "dtype", "threads", "settings",   how to load it
+          "rows": [[id]],                                            token rows whose logits are wanted
+          "prompts": [[id]], "expected": [[id] or text], "max_new_tokens",   prompts to answer greedily
+          "chats": [[message]], "texts": [str]}                      what to render and to tokenize
+result   {"answers": [{"ids", "text", "ended", "difference"}], "template", "chats", "texts", "stops", "loaded",
+          "missing", "read_by", "seconds"}, or {"error"}
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tunebook.export.fresh import end_with_parent
+from tunebook.files import write_json
+
+BATCH = 8
+
+
+def main() -> int:
+    """Answer one request. Exit 0 with a result, 3 with `result.json` saying why the folder cannot be loaded."""
+    end_with_parent()
+    folder, path = Path(sys.argv[1]), Path(sys.argv[2])
+    request = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        model, tokenizer, missing = load(folder, request)
+    except Exception as error:  # libraries raise whatever they meet in a damaged folder
+        write_json(path.with_name("result.json"), {"error": f"{type(error).__name__}: {error}".splitlines()[0]})
+        return 3
+    write_json(path.with_name("result.json"), answer(model, tokenizer, request, path.parent) | {"missing": missing})
+    return 0
+
+
+def load(folder: Path, request: dict[str, Any]) -> tuple[Any, Any, list[str]]:
+    """(model, tokenizer, names of weights that the files lack), as the libraries' own documentation loads them."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    torch.set_num_threads(int(request.get("threads") or torch.get_num_threads()))
+    dtype = getattr(torch, request["dtype"])
+    extra: dict[str, Any] = {"gguf_file": request["file"]} if request["kind"] == "gguf" else {}
+    tokenizer = AutoTokenizer.from_pretrained(folder, **extra)
+    if request["kind"] == "gguf":
+        config = AutoConfig.from_pretrained(folder, **extra)
+        for name, value in request["settings"].items():  # settings that this reader does not take from the file
+            setattr(config, name, value)
+        extra |= {"config": config, "quantization_config": GgufConfig(dequantize=True)}
+    place = request["base"] if request["kind"] == "adapter" else folder
+    loaded: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True, **extra)
+    model: Any = loaded[0]
+    if request["kind"] == "adapter":
+        from peft import PeftModel
+        from transformers import GenerationConfig
+
+        model = PeftModel.from_pretrained(model, folder)
+        model.generation_config = GenerationConfig.from_pretrained(folder)
+    return model.eval(), tokenizer, sorted({*loaded[1]["missing_keys"], *loaded[1]["mismatched_keys"]})
+
+
+def answer(model: Any, tokenizer: Any, request: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Everything the request asks for; logits go to `out`."""
+    import torch
+    import transformers
+    from safetensors.torch import save_file
+
+    start = time.perf_counter()
+    with torch.inference_mode():
+        rows = {
+            f"{number:04d}": model(torch.tensor([row])).logits[0].float() for number, row in enumerate(request["rows"])
+        }
+        save_file(rows, out / "logits.safetensors")
+        answers = greedy(model, tokenizer, request["prompts"], request["max_new_tokens"])
+        for prompt, given, expected in zip(request["prompts"], answers, request["expected"], strict=True):
+            given["difference"] = difference(model, prompt, given, _ids(tokenizer, expected), stops(model))
+    return {
+        "answers": answers,
+        "template": tokenizer.chat_template,
+        "chats": [render(tokenizer, chat) for chat in request["chats"]],
+        "texts": [tokenizer(text, add_special_tokens=False)["input_ids"] for text in request["texts"]],
+        "stops": stops(model),
+        "read_by": f"transformers {transformers.__version__}",
+        "seconds": round(time.perf_counter() - start, 2),
+    }
+
+
+def greedy(model: Any, tokenizer: Any, prompts: list[list[int]], new: int) -> list[dict[str, Any]]:
+    """The most likely answers by `model.generate`, stopping at the tokens that the folder's own settings name."""
+    import torch
+    from transformers import GenerationConfig
+
+    ends = stops(model)
+    settings: Any = GenerationConfig(  # type: ignore[no-untyped-call]
+        do_sample=False, max_new_tokens=new, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
+    )
+    model.generation_config = settings  # else generate would mix in the folder's sampling settings
+    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
+    found: dict[int, dict[str, Any]] = {}
+    for begin in range(0, len(order), BATCH):
+        batch = order[begin : begin + BATCH]
+        width = max(len(prompts[place]) for place in batch)
+        ids = torch.tensor([[0] * (width - len(prompts[place])) + prompts[place] for place in batch])
+        mask = torch.tensor([[0] * (width - len(prompts[place])) + [1] * len(prompts[place]) for place in batch])
+        rows = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
+        for place, row in zip(batch, rows[:, width:].tolist(), strict=True):
+            length = next((at for at, token in enumerate(row) if token in ends), len(row))
+            text = tokenizer.decode(row[:length], skip_special_tokens=True)
+            found[place] = {"ids": row[:length], "text": text, "ended": length < len(row)}
+    return [found[place] for place in range(len(prompts))]
+
+
+def difference(
+    model: Any, prompt: list[int], answer: dict[str, Any], expected: list[int], ends: list[int]
+) -> dict[str, Any] | None:
+    """Where an answer leaves the expected one, and by how much the two tokens differ in the model's logits there."""
+    import torch
+
+    given = answer["ids"]
+    if given == expected:
+        return None
+    length = min(len(given), len(expected))
+    at = next((place for place in range(length) if given[place] != expected[place]), length)
+    logits = model(torch.tensor([prompt + given[:at]]), logits_to_keep=1).logits[0, -1].float()
+
+    def best(ids: list[int]) -> float:  # behind an answer's last token comes whichever stop token is likeliest
+        tokens = ids[at : at + 1] or ends
+        return max((float(logits[token]) for token in tokens), default=float("-inf"))
+
+    return {
+        "at": at,
+        "here": given[at : at + 1],
+        "there": expected[at : at + 1],
+        "gap": abs(best(given) - best(expected)),
+    }
+
+
+def _ids(tokenizer: Any, expected: list[int] | str) -> list[int]:
+    """The expected answer as token ids; of a text, the ids that it is most likely made of."""
+    return tokenizer(expected, add_special_tokens=False)["input_ids"] if isinstance(expected, str) else expected
+
+
+def stops(model: Any) -> list[int]:
+    """Ids of the tokens that end an answer, as the folder's generation settings have them."""
+    ends = model.generation_config.eos_token_id
+    return sorted(ends) if isinstance(ends, list) else [] if ends is None else [ends]
+
+
+def render(tokenizer: Any, chat: list[dict[str, str]], template: str | None = None) -> list[int] | str:
+    """The token ids of a conversation up to where the answer begins; a template's refusal as its words."""
+    try:
+        return list(
+            tokenizer.apply_chat_template(
+                chat, chat_template=template, add_generation_prompt=True, tokenize=True, return_dict=False
+            )
+        )
+    except Exception as error:  # a template may refuse any conversation, in words of its own
+        return f"{type(error).__name__}: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
