@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TextIO
 
 import click
@@ -35,6 +36,26 @@ def check(file: str, as_json: bool) -> None:
         click.echo(f"{found.name}:{problem.line}: {problem.severity}: {problem.message}", err=True)
     if not found.ok:
         sys.exit(1)
+
+
+@page.command()
+@click.argument("file")
+@click.option("--answers", type=click.Path(path_type=Path), default="answers.yaml", show_default=True)
+@click.option("--defaults", is_flag=True, help="Ask nothing: take the default of each question not yet answered.")
+def play(file: str, answers: Path, defaults: bool) -> None:
+    """Read and answer FILE (a path, or the name of a built-in page) in the terminal.
+
+    Answers are saved after each question. Ctrl-C keeps them, and they are offered again the next time.
+    """
+    from tunebook.pages import player
+    from tunebook.pages.catalog import load_page
+
+    found = load_page(file)
+    if not defaults:
+        player.play(found, answers)
+        return
+    player.answer_by_defaults(found, answers)
+    click.echo(f"The answers are in {answers}.", err=True)
 
 
 @click.group()

@@ -49,6 +49,11 @@ def render_html(text: str, references: References | None = None) -> str:
     return str(_PROSE.render(text, {"references": references or {}}))
 
 
+def tokens(prose: Prose) -> list[Token]:
+    """The prose as markdown-it-py's tokens, for another renderer than HTML's; the same rules hold."""
+    return _PROSE.parse(prose.text, {"references": prose.references})
+
+
 @dataclass(slots=True)
 class Block:
     """An outer block of a page: what it is, the lines it takes (from 0, `end` not included), and what it says.

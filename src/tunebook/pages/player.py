@@ -1,0 +1,206 @@
+"""A page in the terminal: read, answer, and find the answers kept."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.rule import Rule
+from rich.text import Text
+
+from tunebook.errors import PageError, Stopped
+from tunebook.pages import terminal
+from tunebook.pages.answers import CUSTOM, asks_more, check_answers, default_answers, kept_answers, save_answers
+from tunebook.pages.catalog import find_page
+from tunebook.pages.components import Form, Navigation
+from tunebook.pages.items import make_item
+from tunebook.pages.markdown import Prose, tokens
+from tunebook.pages.order import check_order, step_of
+from tunebook.pages.page import Page
+from tunebook.pages.parts import Answer, Component, Part
+
+
+def answer_by_defaults(page: Page, path: Path) -> dict[str, Answer]:
+    """Answer every question of `page` that `path` does not hold an answer to by its default; save and return them.
+
+    PageError when an answer is required that only the reader can give; then nothing is written.
+    """
+    page.require()
+    kept = kept_answers(path, page)[0].values if path.exists() else {}
+    values = default_answers(page) | kept
+    faults = check_answers(page, values)[1]
+    if faults:
+        do = f"Answer it with `tunebook page play {page.name} --answers {path}`, without --defaults."
+        raise PageError("Not every question has a default answer.", do=do, faults=faults)
+    save_answers(path, page, values)
+    return values
+
+
+def play(page: Page, path: Path) -> None:
+    """Show `page` in the terminal, ask its questions and save the answers to `path` after each one.
+
+    Answers that `path` holds already are offered again. Stopped (exit code 130) on Ctrl-C, with everything kept that
+    was answered or typed. PageError when there is no terminal, or `path` holds something else.
+    """
+    page.require()
+    if not sys.stdin.isatty():
+        do = "Use --defaults, or write the answers file by hand; `tunebook page check` lists the ids."
+        raise PageError("There is no terminal to ask in.", do=do)
+    _Player(page, path).play()
+
+
+class _Player:
+    def __init__(self, page: Page, path: Path) -> None:
+        self.page, self.path = page, path
+        self.console = Console(highlight=False)
+        self.values: dict[str, Answer] = {}
+        self.whole = False  # an earlier sitting answered the page to its end
+
+    def play(self) -> None:
+        self._offer_earlier_answers()
+        self._say(self.page.title, "bold")
+        self._say(self.page.subtitle, "italic")
+        try:
+            for section in self.page.sections:
+                if section.title:
+                    self.console.print()
+                    self.console.print(Rule(Text(section.title, "bold"), align="left"))
+                self._read(section.intro)
+                for component in section.components:
+                    self._component(component)
+        except terminal.Interrupted:
+            self._save()
+            what = f"Stopped after {self._answered()} of {len(self.page.questions)} answers."
+            do = f"`tunebook page play {self.page.name} --answers {self.path}` goes on."
+            raise Stopped(what, exit_code=130, kept=f"They are kept in {self.path}.", do=do) from None
+        self.whole = True
+        self._save()
+        self._say(f"Your answers are in {self.path}.")
+        self._say(f"Next: tunebook plan {self.path} --data DATA --model MODEL -o plan.yaml")
+
+    def _offer_earlier_answers(self) -> None:
+        if not self.path.exists():
+            return
+        kept, faults = kept_answers(self.path, self.page)
+        self.values, self.whole = dict(kept.values), not kept.partial
+        self._say(f"{self.path} holds {self._answered()} answers; each is offered again.")
+        for fault in faults:
+            self._say(f"Not offered, it does not fit the page: {fault}", "yellow")
+
+    def _component(self, component: Component) -> None:
+        if isinstance(component, Navigation):
+            self._navigation(component)
+            return
+        if component.title != component.section and not component.asks:
+            self._say(component.title, "bold")
+        self._read(component.prose)
+        if component.asks:
+            self._answer(component)
+        for group in component.groups if isinstance(component, Form) else ():
+            self._say(group.title, "bold")
+            self._read(group.prose)
+            for field in group.fields:
+                self._read(field.before)
+                self._read(field.help)
+                self._answer(field)
+            self._read(group.after)
+        self._read(component.after)
+
+    def _answer(self, question: Part) -> None:
+        key = question.id
+        try:
+            self._put(question, self._ask(question, self.values.get(key, "")))
+            if asks_more(question, self.values.get(key)):
+                key += CUSTOM
+                start = str(self.values.get(key, ""))
+                self.values[key] = terminal.type_text("Which one? In your words", start, _required)
+            else:
+                self.values.pop(key + CUSTOM, None)
+        except terminal.Interrupted as stop:
+            if stop.answer and key.endswith(CUSTOM):
+                self.values[key] = stop.answer
+            elif stop.answer:
+                self._put(question, stop.answer)
+            raise
+        self._save()
+
+    def _put(self, question: Part, answer: Answer) -> None:
+        """Keep `answer` where it is one; what an interrupted reader typed may not fit yet."""
+        self.values.pop(question.id, None)
+        with suppress(ValueError):
+            if answer:
+                self.values[question.id] = question.accept(answer)
+
+    def _ask(self, question: Part, earlier: Answer) -> Answer:
+        if question.asks == "order":
+            return self._ask_order(question, earlier)
+        if question.asks == "many":
+            picked = earlier or question.default()
+            return terminal.pick(question.question, question.choices, list(picked), question.required)
+        if question.asks == "one":
+            return terminal.choose(question.question, question.choices, str(earlier or question.default()))
+        if question.asks == "yes":
+            return "yes" if terminal.confirm(question.question, (earlier or question.default()) == "yes") else "no"
+
+        def accept(text: str) -> None:
+            if text.strip():
+                question.accept(text)
+            elif question.required:
+                _required(text)
+
+        hint = str(getattr(question, "placeholder", "") or getattr(question, "limits", ""))
+        return terminal.type_text(question.question, str(earlier), accept, hint=hint, lines=question.asks == "prose")
+
+    def _ask_order(self, question: Part, earlier: Answer) -> list[str]:
+        lines = list(earlier) if earlier else [item.text for item in question.choices]
+        while True:
+            lines = terminal.arrange(question.question, lines)
+            if not all(map(step_of, lines)):
+                return lines
+            found = check_order(lines)
+            self._say(f"{found.workable} of {len(lines)} steps stand in a workable place.")
+            for sentence in found.sentences():
+                self._say(f"- {sentence}", "yellow")
+            again = "Arrange them again"
+            if found.valid:
+                return lines
+            try:
+                if terminal.choose("What now?", [make_item(again), make_item(_LEAVE)], again) == _LEAVE:
+                    return lines
+            except terminal.Interrupted:
+                raise terminal.Interrupted(lines) from None
+
+    def _navigation(self, navigation: Navigation) -> None:
+        for word, title in (("Before this page", navigation.previous), ("After this page", navigation.next)):
+            if title:
+                found = find_page(title)
+                command = f" (tunebook page play {found.name})" if found else ""
+                self._say(f"{word}: {title}{command}", "dim")
+
+    def _read(self, prose: Prose) -> None:
+        if prose:
+            shown = Markdown("", hyperlinks=False)
+            shown.parsed = tokens(prose)
+            self.console.print(shown)
+            self.console.print()
+
+    def _say(self, text: str, style: str = "") -> None:
+        if text:
+            self.console.print(Text(text, style))
+
+    def _answered(self) -> int:
+        return sum(question.id in self.values for question in self.page.questions)
+
+    def _save(self) -> None:
+        save_answers(self.path, self.page, self.values, partial=not self.whole)
+
+
+_LEAVE = "Leave them so (no plan can be made from this order)"
+
+
+def _required(text: str) -> None:
+    if not text.strip():
+        raise ValueError("an answer is required here")
