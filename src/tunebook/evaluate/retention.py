@@ -205,17 +205,17 @@ def _lines(path: Any, faults: list[Fault]) -> Iterator[tuple[str, Any]]:
     """(place, JSON value) of each line that is not empty; no lines when the file is not there."""
     if not path.is_file():
         return
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_bytes().split(b"\n"), 1):
         if line.strip():
             try:
                 yield f"{path.name}, line {number}", json.loads(line)
             except ValueError:
-                faults.append(Fault(f"{path.name}, line {number}", "is not JSON"))
+                faults.append(Fault(f"{path.name}, line {number}", "is not JSON in UTF-8"))
 
 
 def _question(row: Any, where: str, faults: list[Fault]) -> Question | None:
-    found = row if isinstance(row, dict) else {}
-    query, choices, gold = found.get("query"), found.get("choices"), found.get("gold")
+    found: dict[str, Any] = row if isinstance(row, dict) else {}
+    query, choices, gold = found.get("query"), found.get("choices", []), found.get("gold")
     texts = isinstance(choices, list) and len(choices) > 1 and all(map(_is_text, [query, *choices]))
     if texts and type(gold) is int and 0 <= gold < len(choices):
         return Question(str(query), tuple(choices), gold)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,26 @@ class Interval:
     def to_json(self) -> dict[str, float]:
         """As stored in reports."""
         return asdict(self)
+
+    @property
+    def up(self) -> bool:
+        """Did it surely rise, by interval and by `p`?"""
+        return self.low > 0 and self.p <= 1 - self.level + 1e-12
+
+    @property
+    def down(self) -> bool:
+        """Did it surely fall, by interval and by `p`?"""
+        return self.high < 0 and self.p <= 1 - self.level + 1e-12
+
+    def times(self, factor: float) -> Interval:
+        """In another unit, or with -1 the other way round."""
+        low, high = sorted((self.low * factor, self.high * factor))
+        return replace(self, mean=self.mean * factor, low=low, high=high)
+
+    def words(self, digits: int = 3, unit: str = "") -> str:
+        """Such as "change -0.532, 99 % interval -0.610 to -0.450"."""
+        mean, low, high = (f"{value:+.{digits}f}" for value in (self.mean, self.low, self.high))
+        return f"change {mean}, {100 * self.level:.0f} % interval {low} to {high}{unit and ' ' + unit}"
 
 
 def paired_difference(
