@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -28,8 +30,20 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Encoding]:
         rust = tokenizer.backend_tokenizer
         rust.no_truncation()
         rust.no_padding()
-        return list(rust.encode_batch(list(texts), add_special_tokens=False))
+        with _all_cores():
+            return list(rust.encode_batch(list(texts), add_special_tokens=False))
     return [_Slow(tokenizer, text) for text in texts]
+
+
+@contextmanager
+def _all_cores() -> Iterator[None]:
+    """Let the Rust library use its threads here, whatever was set to keep it quiet when processes fork elsewhere."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    try:
+        yield
+    finally:
+        os.environ["TOKENIZERS_PARALLELISM"] = before or "false"
 
 
 def token_span(encoding: Encoding, start: int, end: int) -> tuple[int, int]:

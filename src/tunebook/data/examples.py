@@ -204,6 +204,21 @@ def write_examples(path: Path, examples: Iterable[Example]) -> Examples:
     return Examples.open(path)
 
 
+def copy_examples(source: Path, target: Path, keep: Bool, groups: npt.NDArray[np.uint64]) -> Examples:
+    """Copy the examples that `keep` marks from one file to another, with new groups; both have one value an example."""
+    start = 0
+    place = SCHEMA.get_field_index("group")
+    with ExampleWriter(target) as writer, pa.memory_map(str(source)) as file:
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            batch = reader.get_batch(number)
+            rows = slice(start, start + batch.num_rows)
+            batch = batch.set_column(place, SCHEMA.field(place), pa.array(groups[rows]))
+            writer.add_batch(batch.filter(pa.array(keep[rows])).replace_schema_metadata(SCHEMA.metadata))
+            start += batch.num_rows
+    return Examples.open(target)
+
+
 def as_batch(examples: Sequence[Example]) -> Any:
     """The record batch of some examples."""
     lengths = np.array([len(example.ids) for example in examples], np.int32)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tunebook.data import cache
-from tunebook.data.examples import Examples
+from tunebook.data.conversation import Problem
+from tunebook.data.duplicates import RowIndex, find_leaks
+from tunebook.data.examples import Examples, copy_examples
 from tunebook.data.findings import Findings
 from tunebook.data.read import open_source
 from tunebook.data.survey import Settings, Survey
@@ -22,22 +26,37 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The good rows as examples in file order, the findings, and the file of the bad rows (a JSON object a line)."""
+    """The examples for training in file order, the findings, and the file of the bad rows (a JSON object a line).
+
+    `validation` is the same of the plan's validation file, if it names one.
+    """
 
     examples: Examples
     findings: Findings
     quarantine: Path
+    validation: Checked | None = None
 
 
 def check_data(data: DataPlan, base_folder: Path, tokenizer: Any, cache_folder: Path | None = None) -> Checked:
-    """Pass `data.path` through the gate. Relative paths count from `base_folder`.
+    """Pass `data.path`, and `data.validation_path`, through the gate. Relative paths count from `base_folder`.
 
-    DataError: the file is missing, unreadable, empty or of unknown form; more than `data.max_bad_share` of its rows are
+    Rows that stand in the validation file too are left out of training. The work is done once for a file, tokenizer and
+    settings; then it is found again in the cache.
+
+    DataError: a file is missing, unreadable, empty or of unknown form; more than `data.max_bad_share` of its rows are
     bad; the chat template makes the mask impossible; a row is too long and the policy is to refuse; nothing is trained.
     """
+    train = _checked(data, data.path, base_folder, tokenizer, cache_folder)
+    if data.validation_path is None:
+        return train
+    validation = _checked(data, data.validation_path, base_folder, tokenizer, cache_folder)
+    return _without_leaks(train, validation, data, cache_folder)
+
+
+def _checked(data: DataPlan, path: str, base_folder: Path, tokenizer: Any, cache_folder: Path | None) -> Checked:
     settings = Settings(data.max_length, data.too_long, data.duplicates)
-    checked = examine(base_folder / data.path, data.columns, tokenizer, settings, cache_folder)
-    refuse(checked, data)
+    checked = examine(base_folder / path, data.columns, tokenizer, settings, cache_folder)
+    refuse(checked, data, path)
     return checked
 
 
@@ -52,49 +71,84 @@ def examine(
     source = open_source(path, columns)
     template = Template(tokenizer) if tokenizer is not None else None
     model = cache.tokenizer_fingerprint(tokenizer, chat_template(tokenizer)) if template else None
-    key = cache.key_of(
-        sha256(path), source.kind, columns, model, settings.max_length, settings.too_long, settings.duplicates
-    )
+    files = [(file.name if source.kind == "lines" else "", sha256(file)) for file in source.files]
+    key = cache.key_of(files, source.kind, columns, model, settings.max_length, settings.too_long, settings.duplicates)
 
     def make(folder: Path) -> None:
         survey = Survey(source, template, settings, folder)
         write_json(folder / "findings.json", survey.run().to_json())
 
-    folder = cache.once(cache_folder or cache.default_folder(), key, make)
+    return _open(cache.once(cache_folder or cache.default_folder(), key, make))
+
+
+def _open(folder: Path) -> Checked:
     findings = Findings.from_json(read_json(folder / "findings.json"))
-    return Checked(Examples.open(folder / "rows.arrow"), findings, folder / "quarantine.jsonl")
+    examples = Examples.open(folder / "examples.arrow") if findings.tokens else Examples([], folder)
+    return Checked(examples, findings, folder / "quarantine.jsonl")
 
 
-def refuse(checked: Checked, data: DataPlan) -> None:
-    """Raise DataError when what was found must not reach training."""
+def _without_leaks(train: Checked, validation: Checked, data: DataPlan, cache_folder: Path | None) -> Checked:
+    """`train` without the rows that `validation` holds too, or nearly so."""
+    folders = [train.quarantine.parent, validation.quarantine.parent]
+    key = cache.key_of("leaks", [folder.name for folder in folders], data.duplicates)
+
+    def make(folder: Path) -> None:
+        indexes = [RowIndex(each / "index") for each in folders]
+        pairs = find_leaks(*indexes)
+        lines = [index.column("line") for index in indexes]
+        findings = train.findings
+        for mine, theirs in pairs:
+            message = f"says what line {lines[1][theirs]} of the validation file says"
+            findings.add(Problem(int(lines[0][mine]), "leak", message, "warning"))
+        keep = ~np.isin(train.examples.lines, lines[0][pairs[:, 0]])
+        findings.leaks, findings.examples = len(pairs), int(keep.sum())
+        examples = copy_examples(train.examples.path, folder / "examples.arrow", keep, train.examples.groups)
+        assert findings.tokens is not None
+        findings.tokens.total, findings.tokens.trained = int(examples.lengths.sum()), int(examples.trained_counts.sum())
+        write_json(folder / "findings.json", findings.to_json())
+
+    made = _open(cache.once(cache_folder or cache.default_folder(), key, make))
+    _refuse_empty(made, data.path)
+    return Checked(made.examples, made.findings, train.quarantine, validation)
+
+
+def refuse(checked: Checked, data: DataPlan, path: str) -> None:
+    """Raise DataError when what was found in the file `path` must not reach training."""
     found = checked.findings
-    faults = [Fault(f"line {item.line}", item.message) for item in found.errors]
-    unmaskable = found.counts["template_mask"]
-    if unmaskable:
-        own = [Fault(f"line {item.line}", item.message) for item in found.errors if item.code == "template_mask"]
+    if unmaskable := found.counts["template_mask"]:
         raise DataError(
             f"The chat template makes it impossible to tell what to train in {unmaskable:,} of {found.rows:,} rows.",
             do="Choose a model whose template keeps what inference sends, or data without what it changes.",
-            faults=own[:_SHOWN],
+            faults=_faults(found.errors, "template_mask"),
         )
     if data.too_long == "refuse" and found.counts["too_long"]:
         raise DataError(
-            f"{found.counts['too_long']:,} of {found.rows:,} rows are longer than {data.max_length:,} tokens.",
+            f"{found.counts['too_long']:,} of {found.rows:,} rows of {path} have more than {data.max_length:,} tokens.",
             do="Raise data.max_length, or set data.too_long to drop or cut.",
-            faults=faults[:_SHOWN],
+            faults=_faults(found.errors, "too_long"),
         )
     if found.rows and found.bad / found.rows > data.max_bad_share:
-        kinds = ", ".join(f"{count:,} {code}" for code, count in found.counts.most_common())
+        kinds = ", ".join(f"{count:,} {code}" for code, count in found.error_counts().items())
         raise DataError(
-            f"{found.bad:,} of {found.rows:,} rows of {data.path} are bad ({found.bad / found.rows:.0%}), more than "
-            f"the {data.max_bad_share:.0%} allowed: {kinds}.",
+            f"{found.bad:,} of {found.rows:,} rows of {path} are bad ({found.bad / found.rows:.0%}), more than the "
+            f"{data.max_bad_share:.0%} allowed: {kinds}.",
             kept=f"They are in {checked.quarantine}.",
             do="Mend them, or raise data.max_bad_share.",
-            faults=faults[:_SHOWN],
+            faults=_faults(found.errors),
         )
+    _refuse_empty(checked, path)
+
+
+def _refuse_empty(checked: Checked, path: str) -> None:
     if not len(checked.examples):
         raise DataError(
-            f"Nothing in {data.path} can be trained: none of its {found.rows:,} rows is left.",
+            f"Nothing in {path} can be trained: none of its {checked.findings.rows:,} rows is left.",
             do="Raise data.max_length, or give other data.",
-            faults=[Fault(f"line {item.line}", item.message) for item in found.problems][:_SHOWN],
+            faults=_faults(checked.findings.problems),
         )
+
+
+def _faults(problems: Sequence[Problem], code: str | None = None) -> list[Fault]:
+    """The first few problems, or those of one code."""
+    some = [item for item in problems if code is None or item.code == code]
+    return [Fault(f"line {item.line}", item.message) for item in some[:_SHOWN]]

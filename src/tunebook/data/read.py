@@ -35,6 +35,11 @@ class Source:
     kind: Kind
     shape: Shape | None
 
+    @property
+    def files(self) -> list[Path]:
+        """The file, and those read with it line by line."""
+        return line_files(self.path) if self.kind == "lines" else [self.path]
+
     def conversations(self) -> Iterator[Conversation | Problem]:
         """Every row in file order: what it says, or what is wrong with it."""
         for row in READERS[self.kind](self.path):

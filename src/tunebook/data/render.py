@@ -20,8 +20,9 @@ from typing import Any, Literal
 import numpy as np
 
 from tunebook.data.conversation import Conversation, Message, Problem
-from tunebook.data.encode import encode, token_span
+from tunebook.data.encode import Encoding, encode, token_span
 from tunebook.data.examples import Example
+from tunebook.data.sketch import normal
 from tunebook.data.template import Chat, Refused, Template
 from tunebook.data.tools import tools_as_text
 
@@ -41,6 +42,7 @@ class Rendered:
     spans: tuple[tuple[int, int], ...]
     reference: str = ""
     thinking_dropped: int = 0
+    tools_as_text: bool = False
 
 
 class Unmaskable(ValueError):
@@ -59,8 +61,8 @@ def render(
     (rendered,) = render_texts([conversation], template)
     if isinstance(rendered, Problem):
         return rendered
-    (example,) = tokenize([rendered], template)
-    return fit(example, max_length, too_long, tokenizer.bos_token_id) if isinstance(example, Example) else example
+    ((example, _),) = tokenize([rendered], template)
+    return fit(example, max_length, too_long, tokenizer.bos_token_id)
 
 
 def render_texts(conversations: Sequence[Conversation], template: Template) -> list[Rendered | Problem]:
@@ -78,7 +80,10 @@ def render_texts(conversations: Sequence[Conversation], template: Template) -> l
 
 def _of(conversation: Conversation, result: Rendered | Problem) -> Rendered | Problem:
     """The result, told of the conversation as the user wrote it."""
-    return replace(result, conversation=conversation) if isinstance(result, Rendered) else result
+    if isinstance(result, Problem):
+        return result
+    changed = bool(conversation.tools) and not result.conversation.tools
+    return replace(result, conversation=conversation, tools_as_text=changed)
 
 
 def _for_training(conversation: Conversation, template: Template) -> Conversation:
@@ -189,40 +194,44 @@ def _how_they_part(full: str, prompt: str, number: int) -> str:
     )
 
 
-def tokenize(rendered: Sequence[Rendered], template: Template) -> list[Example | Problem]:
-    """Examples of rendered conversations, in order, at their full length."""
+def tokenize(rendered: Sequence[Rendered], template: Template) -> list[tuple[Example, bool]]:
+    """Examples of rendered conversations, in order, at their full length.
+
+    The truth value says that the last answer begins with a token of its own. When one token holds the end of the prompt
+    too (it is trained then), inference, which sends the prompt alone, begins with other tokens.
+    """
     encodings = encode(template.tokenizer, [item.text for item in rendered])
     return [_example(item, encoding) for item, encoding in zip(rendered, encodings, strict=True)]
 
 
-def _example(item: Rendered, encoding: Any) -> Example | Problem:
+def _example(item: Rendered, encoding: Encoding) -> tuple[Example, bool]:
     ids = np.array(encoding.ids, np.int32)
     trained = np.zeros(len(ids), np.bool_)
     first = 0
     for start, end in item.spans:
         first, past = token_span(encoding, start, end)
         trained[first:past] = True
-    if not trained.any():
-        return Problem(item.conversation.line, "nothing_trained", "no token of the row is trained")
-    return Example(
+    chars = encoding.token_to_chars(first)
+    example = Example(
         ids=ids,
         trained=trained,
         id=item.conversation.id,
         line=item.conversation.line,
         prompt_length=first,
         reference=item.reference,
-        group=_group(item.conversation),
+        group=group_of(item.conversation),
     )
+    return example, chars is None or chars[0] >= item.spans[-1][0]
 
 
-def _group(conversation: Conversation) -> int:
-    """Rows share a group when the user says so, or when they ask the same first thing."""
+def group_of(conversation: Conversation) -> int:
+    """A number shared by rows that the user's group column holds together, or that ask the same first question."""
     if conversation.group is not None:
-        key = f"group {conversation.group}"
+        key = b"group " + conversation.group.encode("utf-8", "surrogatepass")
     else:
-        answer = next(index for index, turn in enumerate(conversation.messages) if turn.role == "assistant")
-        key = "\0".join(turn.content for turn in conversation.messages[:answer])
-    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
+        asked = next(turn.content for turn in conversation.messages if turn.role == "user")
+        key = b" ".join(normal(asked).split()) or asked.encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 
 def fit(example: Example, max_length: int, too_long: TooLong, bos: int | None = None) -> Example | Problem:

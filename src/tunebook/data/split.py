@@ -20,7 +20,7 @@ from tunebook.plan.schema import DataPlan
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Indices into the examples, in rising order. With a validation file of its own, `validation_indices` count in that.
+    """Indices into the examples, rising. With a validation file of its own, `validation_indices` count in that file.
 
     `left_out` are training examples that stand in the validation file too. `fingerprint` names the split.
     """

@@ -1,4 +1,8 @@
-"""One pass over a data file: every row read, checked, rendered and written; memory does not grow with the file."""
+"""One pass over a data file: every row read, checked, rendered and written; memory does not grow with the file.
+
+It leaves in its folder: `examples.arrow` (what can be trained, in file order), `index/` (what duplicates are found by)
+and `quarantine.jsonl` (the bad rows, each with line, code and reason).
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,17 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import numpy as np
 
 from tunebook.data.conversation import Conversation, Problem
-from tunebook.data.examples import Example, ExampleWriter
+from tunebook.data.duplicates import RowIndex, find_duplicates
+from tunebook.data.examples import Example, ExampleWriter, copy_examples
 from tunebook.data.findings import Findings, TokenFindings
+from tunebook.data.private import PERSONAL, find_private
 from tunebook.data.read import Source
-from tunebook.data.render import Rendered, TooLong, fit, render_texts, tokenize
+from tunebook.data.render import Rendered, TooLong, fit, group_of, render_texts, tokenize
 from tunebook.data.template import Template
 
 _ROWS_AT_ONCE = 256
@@ -31,84 +37,136 @@ class Settings:
 
 
 class Survey:
-    """The pass, and what it has found so far."""
+    """The pass, and what it has found so far. Without a template nothing is rendered and no example is written."""
 
     def __init__(self, source: Source, template: Template | None, settings: Settings, folder: Path) -> None:
         self.source, self.template, self.settings, self.folder = source, template, settings, folder
         self.findings = Findings(source.shape.name if source.shape else "unknown", source.kind)
-        self.written = folder / "rows.arrow"
+        self.index = RowIndex(folder / "index")
         if template:
-            self.findings.tokens = TokenFindings(settings.max_length, settings.too_long, template.end_of_turn)
-            self.findings.tokens.end_of_turn_trained = template.end_of_turn is not None
+            stop = template.end_of_turn
+            self.findings.tokens = TokenFindings(
+                settings.max_length, settings.too_long, stop, stop is not None, template.tokenizer.bos_token_id
+            )
 
     def run(self) -> Findings:
-        """Read the whole file; leaves `rows.arrow` (with a template) and `quarantine.jsonl` in the folder."""
-        quarantine = (self.folder / "quarantine.jsonl").open("w", encoding="utf-8")
-        with quarantine as self._quarantine, ExampleWriter(self.written) as writer:
+        """Read the whole file and fill the folder."""
+        rows = self.folder / "rows.arrow"
+        with (
+            (self.folder / "quarantine.jsonl").open("w", encoding="utf-8") as quarantine,
+            ExampleWriter(rows) as writer,
+            self.index,
+        ):
             for batch in _batches(self.source.conversations()):
-                for example in self._batch(batch):
-                    writer.add(example)
+                self.findings.rows += len(batch)
+                for problem in self._batch(batch, writer):
+                    self.findings.add(problem)
+                    if problem.severity == "error":
+                        _set_aside(problem, quarantine)
+        self._leave_out_duplicates(rows)
+        rows.unlink()
         return self.findings
 
-    def _batch(self, batch: list[Conversation | Problem]) -> Iterator[Example]:
-        self.findings.rows += len(batch)
-        rows = [item for item in batch if isinstance(item, Conversation)]
-        for item in batch:
-            if isinstance(item, Problem):
-                self._problem(item)
+    def _batch(self, batch: list[Conversation | Problem], writer: ExampleWriter) -> Iterator[Problem]:
+        """Write what is good of some rows; yields what is wrong with the others."""
+        good = [item for item in batch if isinstance(item, Conversation)]
+        yield from (item for item in batch if isinstance(item, Problem))
+        yield from self._private(good)
         if self.template is None:
-            self.findings.good += len(rows)
+            self.index.add(good, [group_of(row) for row in good])
             return
-        texts = render_texts(rows, self.template)
-        rendered = [item for item in texts if isinstance(item, Rendered)]
-        for text in texts:
-            if isinstance(text, Problem):
-                self._problem(text)
-            elif self.findings.tokens:
-                self.findings.tokens.turns_with_thinking_dropped += text.thinking_dropped
-        for made in tokenize(rendered, self.template):
-            fitted = self._fit(made) if isinstance(made, Example) else made
-            if isinstance(fitted, Example):
-                self.findings.good += 1
+        rendered = []
+        for text in render_texts(good, self.template):
+            if isinstance(text, Rendered):
+                rendered.append(text)
+            else:
+                yield text
+        kept, examples = [], []
+        for text, (example, whole_prompt) in zip(rendered, tokenize(rendered, self.template), strict=True):
+            yield from self._look_at(text, example, whole_prompt)
+            fitted = self._fit(example)
+            if isinstance(fitted, Problem):
                 yield fitted
             else:
-                self._problem(fitted)
+                kept.append(text.conversation)
+                examples.append(fitted)
+                writer.add(fitted)
+        self.index.add(kept, [example.group for example in examples])
+
+    def _private(self, rows: list[Conversation]) -> Iterator[Problem]:
+        texts = ["\n".join(turn.content for turn in row.messages) for row in rows]
+        for place, kind, count in find_private(texts):
+            self.findings.private[kind] = self.findings.private.get(kind, 0) + count
+            code = "personal_data" if kind in PERSONAL else "secret"
+            yield Problem(rows[place].line, code, f"holds what looks like: {kind}", "warning")
+
+    def _look_at(self, text: Rendered, example: Example, whole_prompt: bool) -> Iterator[Problem]:
+        """What the model's own tokens show of one row."""
+        tokens = self._tokens()
+        line, ids = example.line, example.ids
+        tokens.tool_calls_as_text += text.tools_as_text
+        if text.thinking_dropped:
+            tokens.turns_with_thinking_dropped += text.thinking_dropped
+            yield Problem(line, "thinking_dropped", "the chat template leaves out thinking of the assistant", "warning")
+        if len(ids) > 1 and ids[0] == ids[1] == tokens.bos:
+            tokens.rows_with_double_bos += 1
+            yield Problem(line, "double_bos", "the text begins with two beginning-of-text tokens", "warning")
+        if not whole_prompt:
+            tokens.rows_that_differ_at_inference += 1
+            message = "one token holds the end of the prompt and the start of the answer: inference begins with others"
+            yield Problem(line, "split_token", message, "warning")
 
     def _fit(self, example: Example) -> Example | Problem:
-        """Count the example's tokens, and what each policy for long ones would cost."""
-        tokens = self.findings.tokens
-        assert tokens is not None
-        assert self.template is not None
-        limit, bos = self.settings.max_length, self.template.tokenizer.bos_token_id
-        length, trained = len(example.ids), int(example.trained.sum())
-        top = 1 << max(4, (length - 1).bit_length())
-        tokens.histogram[top] = tokens.histogram.get(top, 0) + 1
-        tokens.longest = max(tokens.longest, length)
-        tokens.rows_with_double_bos += bool(length > 1 and example.ids[0] == example.ids[1] == bos)
-        fitted = fit(example, limit, self.settings.too_long, bos)
-        if length > limit:
-            cut = fit(example, limit, "cut", bos)
+        """The example within the limit, as the policy has it; counts what every policy would cost."""
+        tokens = self._tokens()
+        limit = self.settings.max_length
+        fitted = fit(example, limit, self.settings.too_long, tokens.bos)
+        tokens.see_length(len(example.ids))
+        if len(example.ids) > limit:
+            cut = fit(example, limit, "cut", tokens.bos)
             tokens.rows_over += 1
-            tokens.if_dropped["rows"] += 1
-            tokens.if_dropped["answer_tokens"] += trained
-            tokens.if_cut["rows"] += isinstance(cut, Problem)
-            tokens.if_cut["answer_tokens"] += trained - (0 if isinstance(cut, Problem) else int(cut.trained.sum()))
-            tokens.rows_lost += isinstance(fitted, Problem)
-            tokens.answer_tokens_lost += trained - (0 if isinstance(fitted, Problem) else int(fitted.trained.sum()))
-        if isinstance(fitted, Example):
-            tokens.total += len(fitted.ids)
-            tokens.trained += int(np.count_nonzero(fitted.trained))
+            tokens.if_dropped.lose(example, None)
+            tokens.if_cut.lose(example, cut)
+            tokens.lost.lose(example, fitted)
         return fitted
 
-    def _problem(self, problem: Problem) -> None:
-        self.findings.add(problem)
-        if problem.severity == "error":
-            row = problem.raw.decode("utf-8", "backslashreplace") if isinstance(problem.raw, bytes) else problem.raw
-            line = {**problem.to_json(), "row": row}
-            text = json.dumps(line, ensure_ascii=False, default=str)
-            self._quarantine.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+    def _tokens(self) -> TokenFindings:
+        assert self.findings.tokens is not None
+        return self.findings.tokens
+
+    def _leave_out_duplicates(self, rows: Path) -> None:
+        """Name and count duplicates, and write the examples that remain, in groups that hold duplicates together."""
+        shape = self.source.shape
+        found = find_duplicates(self.index, own_groups=bool(shape and "group" in shape.columns))
+        lines = self.index.column("line")
+        place = np.arange(len(lines))
+        again = found.first != place
+        nearly = np.unique(found.near[:, 1], return_index=True)[1]
+        self.findings.duplicates, self.findings.near_duplicates = int(again.sum()), len(nearly)
+        for later in np.flatnonzero(again):
+            self.findings.add(_same(lines[later], "duplicate", f"says the same as line {lines[found.first[later]]}"))
+        for earlier, later in found.near[nearly]:
+            message = f"says nearly the same as line {lines[earlier]}"
+            self.findings.add(_same(lines[later], "near_duplicate", message))
+        keep = ~again if self.settings.duplicates == "drop" else np.ones(len(lines), np.bool_)
+        self.findings.good = self.findings.rows - self.findings.bad
+        self.findings.examples = int(keep.sum())
+        if self.findings.tokens:
+            examples = copy_examples(rows, self.folder / "examples.arrow", keep, found.groups)
+            self.findings.tokens.total = int(examples.lengths.sum())
+            self.findings.tokens.trained = int(examples.trained_counts.sum())
 
 
-def _batches(items: Iterator[Conversation | Problem]) -> Iterator[list[Any]]:
+def _same(line: Any, code: str, message: str) -> Problem:
+    return Problem(int(line), code, message, "warning")
+
+
+def _set_aside(problem: Problem, file: TextIO) -> None:
+    row = problem.raw.decode("utf-8", "backslashreplace") if isinstance(problem.raw, bytes) else problem.raw
+    text = json.dumps({**problem.to_json(), "row": row}, ensure_ascii=False, default=str)
+    file.write(text.encode("utf-8", "backslashreplace").decode() + "\n")
+
+
+def _batches(items: Iterator[Conversation | Problem]) -> Iterator[list[Conversation | Problem]]:
     while batch := list(itertools.islice(items, _ROWS_AT_ONCE)):
         yield batch
