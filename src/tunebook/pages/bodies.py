@@ -11,9 +11,8 @@ from tunebook.pages.items import Item, make_item
 from tunebook.pages.markdown import Block, Prose, plain_text
 from tunebook.pages.names import Names
 from tunebook.pages.page import Severity
-from tunebook.pages.parts import Component, Field, Part
+from tunebook.pages.parts import MAX_ITEMS, Component, Field, Part
 
-MAX_ITEMS = 1_000
 _LABEL = re.compile(r"\*\*(?!\s)((?:(?!\*\*).)+)(?<!\s)\*\*")
 _LISTS = ("bullets", "numbers")
 Tell = Callable[[Severity, int, str], None]

@@ -12,7 +12,7 @@ from tunebook.pages.parts import Part
 from tunebook.pages.safe_yaml import YamlFault, read_first
 
 _START = re.compile(r"""\s*\{\s*(["']?)type\1\s*:""")
-_LATER = re.compile(r"\s*\{[^{}]*,\s*type\s*:[^{}]*\}\s*")
+_LATER = re.compile(r",\s*type\s*:")
 Tell = Callable[[str], None]
 
 
@@ -36,9 +36,17 @@ def find_directives(lines: Sequence[str]) -> dict[int, Directive]:
     return {number: directive for number, directive in found.items() if not directive.rest}
 
 
-def misses_type_first(line: str) -> bool:
-    """Is `line` a flow mapping with a `type` that is not its first key? It is prose, but hardly meant so."""
-    return _LATER.fullmatch(line) is not None
+def slip(line: str) -> str:
+    """What keeps a line of prose from being the directive that it was hardly not meant to be; mostly nothing."""
+    text = line.strip()
+    if not text.startswith("{"):
+        return ""
+    if _START.match(text):
+        rest = Directive(text).rest
+        return "" if re.search(r"\w", rest) else f"this reads as prose, for {shown(rest)} follows the directive"
+    if text.endswith("}") and _LATER.search(text):
+        return "this reads as prose; in a directive `type` is the first key"
+    return ""
 
 
 def make_part(directive: Directive, line: int, error: Tell) -> Part | None:

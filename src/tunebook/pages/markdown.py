@@ -72,11 +72,15 @@ class Block:
 
 @dataclass(slots=True)
 class Outline:
-    """A page's outer blocks in order, its link definitions, and the lines that look like directives but are prose."""
+    """A page's outer blocks in order and its link definitions.
+
+    `strays` are lines that look like directives but are prose; `too_deep` is where nesting ends what can be read.
+    """
 
     blocks: list[Block]
     references: References
     strays: list[int]
+    too_deep: int | None = None
 
 
 def outline(lines: Sequence[str], directives: Iterable[int]) -> Outline:
@@ -85,10 +89,14 @@ def outline(lines: Sequence[str], directives: Iterable[int]) -> Outline:
     env: dict[str, Any] = {"references": {}, _DIRECTIVES: frozenset(marked), _LINES: lines}
     tokens: list[Token] = []
     _PAGE.block.parse("\n".join(lines), _PAGE, env, tokens)
+    too_deep = None
     for token in tokens:
+        deepest = token.level == _PAGE.options.maxNesting - 1
+        if deepest and too_deep is None and token.map and token.type in ("blockquote_open", "list_item_open"):
+            too_deep = token.map[0]
         if token.map and token.type in ("directive", "fence", "code_block"):
             marked.difference_update(range(*token.map))
-    return Outline(list(_blocks(tokens, lines)), env["references"], sorted(marked))
+    return Outline(list(_blocks(tokens, lines)), env["references"], sorted(marked), too_deep)
 
 
 def _blocks(tokens: list[Token], lines: Sequence[str]) -> Iterator[Block]:

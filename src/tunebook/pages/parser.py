@@ -12,14 +12,15 @@ from pathlib import PurePath
 
 from tunebook.pages.bodies import fields_outside, fill
 from tunebook.pages.components import Form, Navigation
-from tunebook.pages.directives import find_directives, make_part, misses_type_first
+from tunebook.pages.directives import find_directives, make_part, slip
 from tunebook.pages.front_matter import compare_types, read_front_matter
 from tunebook.pages.markdown import Block, Prose, References, outline
 from tunebook.pages.names import Names, shown, slug
 from tunebook.pages.page import Page, Problem, Section, Severity, fields_of
 from tunebook.pages.parts import Component, Part
 
-MAX_BYTES = 4_000_000
+MAX_BYTES = 2_000_000
+MAX_LINES = 100_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 _FENCE_END = re.compile(r"\s*(?:`{3,}|~{3,})\s*")
 
@@ -52,6 +53,11 @@ def _decode(source: bytes | str, page: Page) -> str | None:
     else:
         text = source
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.count("\n") + 1
+    if lines > MAX_LINES:
+        said = f"the page has {lines:,} lines, more than the {MAX_LINES:,} that a page may have; make several of it"
+        page.problems.append(Problem(1, "error", said))
+        return None
     found = list(_CONTROL.finditer(text))
     if found:
         line = text.count("\n", 0, found[0].start()) + 1
@@ -89,6 +95,9 @@ class _Reader:
         self._check_parts()
         compare_types(front, dict.fromkeys(component.type for component in self.page.components), self.tell)
         self._look_for_slips(found.blocks, found.strays)
+        if found.too_deep is not None:
+            said = "lists and quotes are nested too deep to be read from here on (20 levels; a list counts as two)"
+            self.tell("error", found.too_deep, said)
 
     def _prose(self, blocks: Sequence[Block]) -> Prose:
         """The text of blocks that stand one after the other."""
@@ -142,10 +151,11 @@ class _Reader:
         for block in blocks:
             if block.kind == "paragraph":
                 for line in range(block.start, block.end):
-                    if misses_type_first(self.lines[line]):
-                        self.tell("warning", line, "this reads as prose; in a directive `type` is the first key")
-            unclosed = block.end - 1 == block.start or not _FENCE_END.fullmatch(self.lines[block.end - 1])
-            if block.kind == "fence" and unclosed:
+                    if message := slip(self.lines[line]):
+                        self.tell("warning", line, message)
+            elif block.kind == "fence" and not (
+                block.end - 1 > block.start and _FENCE_END.fullmatch(self.lines[block.end - 1])
+            ):
                 self.tell("warning", block.start, "this code block is never closed, so the rest of the page is code")
 
 

@@ -15,6 +15,7 @@ from tunebook.pages.names import ID, shown
 Answer = str | list[str]
 Asks = Literal["", "one", "many", "order", "text", "prose", "number", "yes"]
 Body = Literal["prose", "lines", "bullets", "fields"]
+MAX_ITEMS = 1_000
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 _PLAN_PATH = re.compile(r"[a-z_]+(\.[a-z_]+)*")
 
@@ -50,6 +51,8 @@ def read_options(value: Any) -> tuple[Item, ...]:
     """A list of options. Raises ValueError with what would be right."""
     if not isinstance(value, list) or any(not isinstance(entry, str | None) for entry in value):
         raise ValueError('must be a list of texts, such as ["16 (Standard)", "32"]')
+    if len(value) > MAX_ITEMS:
+        raise ValueError(f"are {len(value):,}, more than the {MAX_ITEMS:,} that can be shown")
     texts = [" ".join((entry or "").split()) for entry in value]
     if "" in texts:
         raise ValueError("holds an empty option; give it a text or take it out")
