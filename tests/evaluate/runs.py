@@ -101,7 +101,8 @@ def _events(
     events = EventWriter(folder / "events.jsonl")
     events.emit("run", state="started", reason="", pid=1)
     events.emit("step", id="train", state="running")
-    events.emit("totals", optimizer_steps=steps, steps_per_epoch=20, parameters=1000, trainable_parameters=100)
+    sizes = {"parameters": 134_515_008, "trainable_parameters": 4_884_480, "training_examples": 190}
+    events.emit("totals", optimizer_steps=steps, steps_per_epoch=20, validation_examples=40, **sizes)
     base = {"validation_loss": before, "perplexity": math.exp(before)}
     events.emit("evaluation", step=0, epoch=0.0, values=base, best=False, stopping=[])
     for step in range(1, steps + 1):

@@ -196,28 +196,27 @@ def retention(measured: tuple[Retention, Retention] | None) -> Indicator:
         numbers |= {"base": base.accuracy, "tuned": tuned.accuracy, "interval": share.to_json(), "n": share.n}
         numbers |= {"weight_base": fmean(base.weight), "weight_tuned": fmean(tuned.weight), "weight": weight.to_json()}
         told.append(
-            f"{_percent(base.accuracy)} of {share.n:,} general questions were answered right by the base and "
-            f"{_percent(tuned.accuracy)} by the tuned model, and the weight on the right choice went from "
-            f"{_percent(fmean(base.weight))} to {_percent(fmean(tuned.weight))} "
-            f"({weight.times(100).words(1, 'points')})"
+            f"right answers to {share.n:,} general questions went from {_percent(base.accuracy)} to "
+            f"{_percent(tuned.accuracy)}, the weight on the right choice from {_percent(fmean(base.weight))} to "
+            f"{_percent(fmean(tuned.weight))} ({weight.times(100).words(1, 'points')})"
         )
     if base.prose and len(base.prose) == len(tuned.prose):
         before, after = ([nats / max(1, tokens) for nats, tokens in each.prose] for each in measured)
         prose = paired_difference(before, after, [tokens for _, tokens in base.prose], level=0.95)
         parts.append(("prose", prose, PROSE_MARGIN))
         numbers |= {"prose_base": base.prose_loss, "prose_tuned": tuned.prose_loss, "prose": prose.to_json()}
-        told.append(f"loss on plain prose went from {base.prose_loss:.3f} to {tuned.prose_loss:.3f} ({prose.words()})")
+        told.append(f"loss on plain prose from {base.prose_loss:.3f} to {tuned.prose_loss:.3f} ({prose.words()})")
     if not parts:
         return Indicator("retention", "unclear", "General ability was not measured alike before and after.", numbers)
     facts = "; ".join(told) + "."
     facts = facts[0].upper() + facts[1:]
     margins = f"{100 * ACCURACY_MARGIN:.0f} points and {PROSE_MARGIN:.2f} nats"
     if any(lost.low > margin for _, lost, margin in parts):
-        return Indicator("retention", "no", f"General ability was lost beyond the margin ({margins}): {facts}", numbers)
+        return Indicator("retention", "no", f"General ability was lost beyond {margins}. {facts}", numbers)
     # right or wrong changes too seldom to be bounded by a small probe set; its weight bounds it, its mean must agree
     if all((lost.mean if name == "accuracy" else lost.high) < margin for name, lost, margin in parts):
-        return Indicator("retention", "yes", f"General ability was kept within {margins}: {facts}", numbers)
-    return Indicator("retention", "unclear", f"The change could be inside or outside {margins}: {facts}", numbers)
+        return Indicator("retention", "yes", f"General ability was kept within {margins}. {facts}", numbers)
+    return Indicator("retention", "unclear", f"The change could be inside or outside {margins}. {facts}", numbers)
 
 
 def loss_change(held_out: tuple[list[HeldOutRow], list[HeldOutRow]]) -> Interval:

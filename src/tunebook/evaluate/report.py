@@ -1,0 +1,220 @@
+"""The success report: one object from what the run folder holds, written as JSON, Markdown and one HTML file.
+
+The JSON says everything. The Markdown and the HTML leave out the run's name, its folder and the time it took, so that
+two runs of one plan that come to the same result come to the same text.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from tunebook.evaluate.advice import next_steps
+from tunebook.evaluate.indicators import Indicator, judge
+from tunebook.evaluate.record import Answers, Record, read_record
+from tunebook.evaluate.scores import lengths, score_answers, signatures
+from tunebook.files import write_json, write_text
+from tunebook.runs.status import read_status
+
+FORMAT = 1
+CURVE_POINTS = 1000  # most points of a curve in the report
+
+
+def make_report(folder: Path) -> dict[str, Any]:
+    """The report on the run in `folder`, as `report.json` holds it (see docs/report.md). Nothing is written."""
+    record = read_record(folder)
+    status = read_status(record.run)
+    indicators = judge(record)
+    plan = record.plan
+    report: dict[str, Any] = {
+        "format": FORMAT,
+        "name": record.run.name,
+        "folder": str(folder.absolute()),
+        "state": status.state,
+        "headline": headline(indicators),
+        "indicators": [indicator.to_json() for indicator in indicators],
+        "model": shown_name(plan.model.name) if plan else None,
+        "data": Path(plan.data.path).name if plan else None,
+        "settings": _settings(record),
+        "end": _end(record, status.reason),
+        "curves": _curves(record),
+        "answers": _answers(record),
+        "regressions": _regressions(record),
+        "lengths": _lengths(record),
+        "signatures": signatures([row["reference"] for row in record.answers[0]]) if record.answers else {},
+        "export": _export(record),
+        "not_understood": list(plan.not_understood) if plan else [],
+        "warnings": list(dict.fromkeys([*status.warnings, *record.gaps])),
+        "seconds": _seconds(record),
+        "parts": status.parts,
+    }
+    return report | {"next": next_steps(report, plan)}
+
+
+def write_report(folder: Path) -> dict[str, Any]:
+    """Make the report, write `report.json`, `report.md` and `report.html` into the run folder, and return it."""
+    from tunebook.evaluate.report_html import to_html
+    from tunebook.evaluate.report_markdown import to_markdown
+
+    report = make_report(folder)
+    write_json(folder / "report.json", report)
+    write_text(folder / "report.md", to_markdown(report))
+    write_text(folder / "report.html", to_html(report))
+    return report
+
+
+def headline(indicators: list[Indicator]) -> str:
+    """The result in one sentence."""
+    verdicts = {indicator.id: indicator.verdict for indicator in indicators}
+    kept = {
+        "yes": "and kept its general ability.",
+        "no": "but lost general ability.",
+        "unclear": "but whether it kept its general ability is unclear.",
+    }[verdicts["retention"]]
+    if verdicts["answers"] == "yes":
+        return f"The tuned model answers better than the base, {kept}"
+    if verdicts["answers"] == "no":
+        return "The tuned model does not answer better than the base."
+    return "Whether the tuned model answers better than the base is unclear."
+
+
+def shown_name(name: str) -> str:
+    """A model's name without the place of its folder; a hub id and the alias stay whole."""
+    outside = name.startswith((".", "/", "~")) or os.sep != "/" and os.sep in name or name.count("/") > 1
+    return Path(name).name if outside else name
+
+
+def _settings(record: Record) -> dict[str, Any]:
+    """What was trained and how, from the plan and the totals that the run settled."""
+    if record.plan is None:
+        return {}
+    plan = record.plan
+    totals = next((event for event in reversed(record.events) if event["kind"] == "totals"), {})
+    names = ("training_examples", "validation_examples", "trainable_parameters", "parameters", "steps_per_epoch")
+    return {
+        "method": plan.training.method,
+        "learning_rate": plan.training.learning_rate,
+        "batch_size": plan.training.batch_size,
+        "epochs": [plan.training.epochs.min, plan.training.epochs.max],
+        "seed": plan.training.seed,
+        **({"rank": plan.lora.rank} if plan.training.method == "lora" else {}),
+        **{name: totals[name] for name in names if name in totals},
+    }
+
+
+def _end(record: Record, reason: str) -> dict[str, Any]:
+    """How training ended, and which checkpoint is the result."""
+    totals = next((event for event in reversed(record.events) if event["kind"] == "totals"), {})
+    done = [event for event in record.events if event["kind"] == "step" and event["id"] == "train"]
+    ended = next((e["evidence"].get("ended", "") for e in reversed(done) if e.get("evidence")), "")
+    last = record.metrics[-1]["step"] if record.metrics else 0
+    planned = totals.get("optimizer_steps")
+    return {
+        "reason": reason or ended,
+        "step": last,
+        "planned_steps": planned,
+        "early": planned is not None and last < planned,
+        "result_step": record.step,
+        "epoch": record.metrics[-1].get("epoch") if record.metrics else None,
+        "stopping": record.evaluations[-1].get("stopping", []) if record.evaluations else [],
+    }
+
+
+def _curves(record: Record) -> dict[str, Any]:
+    return {
+        "training": _curve(record.metrics, "training_loss"),
+        "validation": _curve(record.evaluations, "validation_loss"),
+        "learning_rate": _curve(record.metrics, "learning_rate"),
+    }
+
+
+def _curve(rows: list[dict[str, Any]], name: str) -> dict[str, list[float]]:
+    """Steps and values; a long curve becomes means of neighbours."""
+    points = [(row["step"], row["values"][name]) for row in rows if row["values"].get(name) is not None]
+    size = -(-len(points) // CURVE_POINTS) or 1
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return {
+        "step": [group[-1][0] for group in groups],
+        "value": [sum(value for _, value in group) / len(group) for group in groups],
+    }
+
+
+def _answers(record: Record) -> list[dict[str, Any]]:
+    """Each held-out prompt with the reference, both answers and their scores, in the order of the samples."""
+    if record.answers is None:
+        return []
+    base, tuned = record.answers
+    references = [row["reference"] for row in base]
+    before, after = (score_answers([row["answer"] for row in rows], references) for rows in (base, tuned))
+    questions = bare_prompts([row["prompt"] for row in base])
+    return [
+        {
+            "id": one["id"],
+            "prompt": question,
+            "reference": one["reference"],
+            "base": _answer(one, score_one),
+            "tuned": _answer(two, score_two),
+            "change": score_two.likeness - score_one.likeness,
+        }
+        for one, two, question, score_one, score_two in zip(base, tuned, questions, before, after, strict=True)
+    ]
+
+
+def _answer(row: dict[str, Any], score: Any) -> dict[str, Any]:
+    return {"text": row["answer"], "tokens": row["tokens"], "ended": row["ended"], "scores": score.to_json()}
+
+
+def bare_prompts(prompts: list[str]) -> list[str]:
+    """Prompts without what the chat template puts around each of them: what all begin and end with, up to a mark."""
+    if len(prompts) < 2:
+        return [prompt.strip() for prompt in prompts]
+    start = os.path.commonprefix(prompts)
+    end = os.path.commonprefix([prompt[::-1] for prompt in prompts])[::-1]
+    start = start[: max((start.rfind(mark) + len(mark) for mark in ("\n", ">", "]", ": ") if mark in start), default=0)]
+    first = min((end.find(mark) for mark in ("\n", "<", "[") if mark in end), default=len(end))
+    end = end[first:]
+    bare = [prompt.removeprefix(start).removesuffix(end).strip() for prompt in prompts]
+    return bare if all(bare) else [prompt.strip() for prompt in prompts]
+
+
+def _regressions(record: Record, most: int = 10) -> list[dict[str, Any]]:
+    """Held-out examples whose loss rose most, worst first: {"id", "base", "tuned", "change"} in nats per token."""
+    if record.held_out is None:
+        return []
+    pairs = zip(*record.held_out, strict=True)
+    worse = sorted(
+        ((two.loss - one.loss, one, two) for one, two in pairs if two.loss > one.loss), key=lambda row: -row[0]
+    )
+    return [{"id": a.id, "base": a.loss, "tuned": b.loss, "change": change} for change, a, b in worse[:most]]
+
+
+def _lengths(record: Record) -> dict[str, Any]:
+    if record.answers is None:
+        return {}
+    pairs = zip(("base", "tuned"), record.answers, strict=True)
+    return {name: _length(rows) for name, rows in pairs}
+
+
+def _length(rows: Answers) -> dict[str, float]:
+    return lengths([row["tokens"] for row in rows], [row["ended"] for row in rows])
+
+
+def _export(record: Record) -> dict[str, Any] | None:
+    """Where the exported files lie, how they compare, and what the deployment test found; None before an export."""
+    if record.export is None:
+        return None
+    formats: dict[str, Any] = record.export.get("formats", {})
+    first: dict[str, Any] = next(iter(formats.values()), {})
+    return {
+        "folder": first.get("folder"),
+        "parity": record.export.get("parity"),
+        "formats": formats,
+        "deployment": record.deployment,
+    }
+
+
+def _seconds(record: Record) -> float | None:
+    """Seconds from the run's first event to its last."""
+    times = [event["time"] for event in record.events if "time" in event]
+    return max(times) - min(times) if times else None

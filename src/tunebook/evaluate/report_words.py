@@ -1,0 +1,94 @@
+"""Sentences about a run that the Markdown and the HTML report share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def facts(report: dict[str, Any]) -> list[str]:
+    """Model, data, method, size: one short piece each."""
+    settings = report["settings"]
+    found = [report["model"]] if report["model"] else []
+    if settings.get("training_examples"):
+        found.append(f"{settings['training_examples']:,} examples of {report['data']}")
+    if settings:
+        method = f"LoRA of rank {settings['rank']}" if settings["method"] == "lora" else "full fine-tuning"
+        found.append(f"{method}, learning rate {settings['learning_rate']:g}, batch {settings['batch_size']}")
+    if settings.get("trainable_parameters") and settings.get("parameters"):
+        share = 100 * settings["trainable_parameters"] / settings["parameters"]
+        found.append(f"{settings['trainable_parameters']:,} trained parameters ({share:.2g} %)")
+    return found
+
+
+def ending(report: dict[str, Any]) -> list[str]:
+    """How training ended, which checkpoint is the result, how far each stopping rule had come."""
+    end = report["end"]
+    planned = f" of {end['planned_steps']:,} planned" if end["planned_steps"] else ""
+    reason = f": {end['reason']}" if end["reason"] else ""
+    told = [f"Training ended after {end['step']:,} optimizer steps{planned}{reason}."]
+    if end["result_step"]:
+        told.append(f"The result is the checkpoint of step {end['result_step']:,}.")
+    return told + [f"Stopping rule, {rule['rule']}: {rule['text']}." for rule in end["stopping"]]
+
+
+def exported(report: dict[str, Any]) -> list[str]:
+    """Each format with its size and whether it is the same model when loaded again; then the deployment test."""
+    export = report["export"]
+    if not export:
+        return []
+    told = [
+        f"{kind}, {entry.get('bytes', 0) / 1e6:,.1f} MB: {_parity(entry.get('parity') or {})}"
+        for kind, entry in export["formats"].items()
+    ]
+    test = export.get("deployment")
+    if test:
+        told.append(
+            f"Deployment test {test.get('verdict')}: from the exported files alone, a fresh process gave "
+            f"{test.get('equal')} of {test.get('total')} answers as the tuned model had."
+        )
+    return told
+
+
+def score_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table of likeness and style: name, note, base, tuned, interval of the change, and whether it is sure."""
+    numbers = next(item["numbers"] for item in report["indicators"] if item["id"] == "answers")
+    if "scores" not in numbers:
+        return []
+    base, tuned, style = numbers["scores"]["base"], numbers["scores"]["tuned"], numbers["style"]
+    rows = []
+    for key, name, note, digits in _SCORES:
+        factor = 100 if key == "ended" else 1
+        change = style.get(key)
+        rows.append(
+            {
+                "name": name,
+                "note": note,
+                "base": f"{factor * base[key]:.{digits}f}",
+                "tuned": f"{factor * tuned[key]:.{digits}f}",
+                "interval": f"{change['low']:+.{digits}f} to {change['high']:+.{digits}f}" if change else "",
+                "sure": bool(change) and (change["low"] > 0 or change["high"] < 0),
+            }
+        )
+    return rows
+
+
+_SCORES = (
+    ("chrf", "chrF", "characters in common", 1),
+    ("rouge_l", "ROUGE-L", "words in the same order", 1),
+    ("bleu", "BLEU", "runs of words, over all answers at once", 1),
+    ("exact_match", "Exact match", "word for word", 1),
+    ("format_likeness", "Format", "lines, lists, code, endings", 1),
+    ("length_likeness", "Length", "likeness to the reference's", 1),
+    ("length_ratio", "Length ratio", "words for a word of the reference", 2),
+    ("tokens", "Tokens", "in an answer, mean", 0),
+    ("ended", "Ended", "share that ended by itself, %", 0),
+)
+
+
+def _parity(parity: dict[str, Any]) -> str:
+    told = ["the same model when loaded again" if parity.get("ok") else "not the same model when loaded again"]
+    if parity.get("mean_kl") is not None:
+        told.append(f"divergence {parity['mean_kl']:.1e} nats")
+    if parity.get("answers"):
+        told.append(f"{parity.get('answers_equal')} of {parity['answers']} answers equal")
+    return ", ".join(told)
