@@ -16,6 +16,7 @@ from tunebook.evaluate.generate import stop_token_ids
 from tunebook.evaluate.mode import base_of
 from tunebook.export.card import indicators_of, licence_of, plan_text, shown_name, write_card
 from tunebook.export.deploy import deploy_check as deploy_check
+from tunebook.export.deploy import read_samples
 from tunebook.export.gguf import check_known, write_gguf
 from tunebook.export.gguf_settings import unread_settings
 from tunebook.export.gguf_tokenizer import READ_AS_GPT2, read_vocabulary
@@ -62,6 +63,23 @@ def export_run(
     return record
 
 
+def export_one(
+    kind: str, target: Path, run_folder: Path, plan: Plan, model: Any, tokenizer: Any, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Export a finished run once more to `target`; export.json names it when that is `export/<kind>/` of the run.
+
+    Returns its parity. `say` is told what is being done.
+    """
+    prompts = [sample["prompt_ids"] for sample in read_samples(run_folder)]
+    say("Asking the tuned model in memory ...")
+    reference = measure(model, tokenizer, prompts[:PROMPTS], min(plan.evaluation.max_new_tokens, NEW_TOKENS))
+    say(f"Writing {target}, loading it again in a fresh process, and comparing ...")
+    export_format(kind, target, run_folder, plan, model, tokenizer, reference)
+    if target == run_folder / "export" / kind:
+        remember(run_folder, kind, target)
+    return dict((manifest_of(target) or {})["parity"])
+
+
 def export_format(
     kind: str, target: Path, run_folder: Path, plan: Plan, model: Any, tokenizer: Any, reference: Reference
 ) -> None:
@@ -90,9 +108,8 @@ def remember(run_folder: Path, kind: str, target: Path) -> dict[str, Any]:
     formats = read_json(path)["formats"] if path.is_file() else {}
     manifest = manifest_of(target) or {}
     files = manifest["files"]
-    inside = target.is_relative_to(run_folder)
     formats[kind] = {
-        "folder": str(target.relative_to(run_folder) if inside else target),
+        "folder": target.relative_to(run_folder).as_posix(),
         "bytes": sum(entry["bytes"] for entry in files.values()),
         "sha256": hashlib.sha256(
             "".join(f"{files[name]['sha256']} {name}\n" for name in sorted(files)).encode()

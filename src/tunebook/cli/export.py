@@ -1,0 +1,61 @@
+"""`tunebook export`: a run's result as files that others load."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tunebook.cli.options import json_option, print_json, runs_option, say
+from tunebook.runs.store import open_run, runs_folder
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["safetensors", "adapter", "gguf"]),
+    default="safetensors",
+    show_default=True,
+    help="safetensors: merged weights for Transformers, vLLM and others. adapter: what was trained, for PEFT. "
+    "gguf: F16 and Q8_0 for llama.cpp and Ollama.",
+)
+@click.option(
+    "--to", type=click.Path(path_type=Path), metavar="DIR", help="Where to [default: export/FORMAT of the run]."
+)
+@runs_option
+@json_option
+def export(run: str, kind: str, to: Path | None, runs_dir: str | None, as_json: bool) -> None:
+    """Write the result of RUN, load it again in a fresh process, and compare the two.
+
+    Nothing is put in place that differs from the model that was measured. Writes inside its target only; replaces
+    nothing there but an older export of the same run.
+    """
+    found = open_run(run, runs_folder(runs_dir))
+    from tunebook.cli.quiet import quiet_libraries
+
+    quiet_libraries()
+    from tunebook.export.staging import check_target
+    from tunebook.export.steps import export_one, owner_of
+    from tunebook.runs.lock import hold_lock
+    from tunebook.workflow.result import load_tuned
+
+    plan = found.plan()
+    folder = (to or found.folder / "export" / kind).absolute()
+    check_target(folder, owner_of(found.folder, plan))
+    with hold_lock(found.folder):
+        say(f"Loading the result of '{found.name}' ...")
+        model, tokenizer = load_tuned(found)
+        parity = export_one(kind, folder, found.folder, plan, model, tokenizer, say)
+    for warning in parity["warnings"]:
+        say(f"Warning: {warning}")
+    if as_json:
+        print_json({"format": kind, "folder": str(folder), "parity": parity})
+        return
+    ties = f", {parity['answers_tied']} parting at a tie" if parity["answers_tied"] else ""
+    click.echo(
+        f"{folder}\nLoaded again by {parity['read_by']} in a fresh process: {parity['answers_equal']} of "
+        f"{parity['answers']} answers equal{ties}, same top token at {parity['top1']:.1%} of {parity['positions']} "
+        f"positions, mean KL {parity['mean_kl']:.2g}."
+    )
