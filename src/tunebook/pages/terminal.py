@@ -89,7 +89,7 @@ class _Accepts(Validator):
         try:
             self.accept(document.text)
         except ValueError as fault:
-            raise ValidationError(message=str(fault)) from None
+            raise ValidationError(len(document.text), str(fault)) from None
 
 
 def _enter_ends() -> KeyBindings:
