@@ -130,9 +130,9 @@ def draw_status(status: Status, doing: dict[str, Any] | None = None) -> Renderab
         parts.append(bar)
     if status.last:
         table = Table.grid(padding=(0, 2))
-        shown = [name for name in _SHOWN if status.last.get(name) is not None]
-        table.add_row(*(Text(_name(name), "dim") for name in shown))
-        table.add_row(*(_value(name, status.last[name]) for name in shown))
+        for name in _SHOWN:
+            if status.last.get(name) is not None:
+                table.add_row(Text(_name(name), "dim"), _value(name, status.last[name]))
         parts += [Text(), table]
     parts += [Text(f"{rule['rule']}: {rule['text']}", "dim") for rule in status.stopping]
     parts += [Text(warning, "yellow") for warning in status.warnings[-3:]]

@@ -92,6 +92,9 @@ def _work(run: Run) -> None:
     """Walk the run's steps with progress on the screen."""
     from tunebook.cli.progress import watch
 
+    from tunebook.cli.quiet import quiet_libraries
+
+    quiet_libraries()
     with watch(run) as watcher:
         from tunebook.workflow.runner import run_steps
 
