@@ -64,7 +64,7 @@ def order() -> None:
 
 
 @order.command("check")
-@click.argument("file", type=click.File(encoding="utf-8", errors="replace"))
+@click.argument("file", type=click.File(encoding="utf-8-sig", errors="replace"))
 @click.option("--json", "as_json", is_flag=True, help="Print the judgement as one JSON object.")
 def check_steps(file: TextIO, as_json: bool) -> None:
     """Judge the order of the ten steps in FILE (- for standard input), one step a line, first on top.

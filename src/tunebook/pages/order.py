@@ -11,7 +11,7 @@ from tunebook.pages.items import make_item
 from tunebook.pages.names import plain
 from tunebook.steps import BY_ID, STEP_IDS, STEPS, Violation, violations
 
-_BULLET = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
+_BULLET = re.compile(r"^\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _BY_NAME = {plain(name): step.id for step in STEPS for name in (step.id, step.title)}
 
 
