@@ -77,3 +77,35 @@ class Budget(_Rule):
 
 
 Rule = Annotated[Plateau | Rise | Threshold | Gap | Budget, Field(discriminator="kind")]
+
+SettingName = Literal[
+    "weight_decay",
+    "dropout",
+    "label_smoothing",
+    "noise_alpha",
+    "max_grad_norm",
+    "max_epochs",
+    "validation_fraction",
+    "lora_rank",
+    "method",
+    "early_stopping",
+    "keep_best",
+    "learning_rate",
+    "bleu",
+    "chrf",
+    "rouge_l",
+    "exact_match",
+    "judge",
+    "compare_to_base",
+    "human_review",
+    "length_check",
+]
+
+
+class Setting(BaseModel):
+    """Something other than a rule that a text asks for; `value` is null where a number is usual and none was given."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    setting: SettingName
+    value: bool | int | float | str | None = None
+    source: str = ""

@@ -1,0 +1,112 @@
+"""What stands between the matches of a clause can take them away: a negation, an "unless", an "and".
+
+A rule that is taken away leaves its words unread, so that they are reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tunebook.plan.rules.item import Item
+from tunebook.plan.rules.makers import REFUSED
+from tunebook.plan.rules.scan import Match
+from tunebook.plan.rules.words import words_of
+
+# Items that only join others and ask for nothing; and those that ask for nothing beside something that was understood.
+SOFT = words_of("filler IF IN TO OR AND , EQUALS TRAIN IT STOP BY AFTER FROM BUT")
+BESIDE = SOFT | words_of("MOMENT MONITOR RATE IN_A_ROW LAST PASSED ANSWERS UNIT TIMES VALIDATION")
+
+_PARTS = (",", "OR", "AND", "BUT")
+_ENDS = {"STOP", "PASSED", "TRAIN", "EARLY_STOPPING", "STOPS"}
+
+
+def kept(items: Sequence[Item], matches: Sequence[Match], stops: bool) -> list[Match]:
+    """The matches that stand, once what is between them has been looked at; does the sentence speak of stopping?"""
+    gone = _unless(items, matches) | _negated(items, matches) | _after_no(items, matches) | _together(items, matches)
+    gone |= _for_something_else(items, matches, stops)
+    return [match for at, match in enumerate(matches) if at not in gone and match.said != REFUSED]
+
+
+def _loose(items: Sequence[Item], matches: Sequence[Match], kind: str) -> list[int]:
+    """Where items of this kind stand outside every match."""
+    inside = {at for match in matches for at in range(match.start, match.end)}
+    return [at for at, item in enumerate(items) if item.kind == kind and at not in inside]
+
+
+def _unless(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
+    """A condition on the whole clause, which no rule can carry: every rule in it goes."""
+    held = _loose(items, matches, "HOLD")
+    return {at for at, match in enumerate(matches) if held and match.rules}
+
+
+def _negated(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
+    """`don't`: every rule in the clause goes, and each setting after it up to a comma."""
+    gone = set()
+    for place in _loose(items, matches, "NOT"):
+        comma = next((at for at in range(place, len(items)) if items[at].kind == ","), len(items))
+        gone |= {at for at, match in enumerate(matches) if match.rules or place < match.start < comma}
+    return gone
+
+
+def _after_no(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
+    """`no dropout`, `without BLEU or ROUGE`: what directly follows goes."""
+    gone = set()
+    for place in _loose(items, matches, "NO"):
+        reach = place + 1
+        for at, match in enumerate(matches):
+            between = [item.kind for item in items[reach : match.start]]
+            if match.start >= reach and set(between) <= BESIDE - {",", "AND", "BUT", "IF"}:
+                gone.add(at)
+                reach = match.end
+    return gone
+
+
+def _for_something_else(items: Sequence[Item], matches: Sequence[Match], stops: bool) -> set[int]:
+    """`email me when it plateaus`, `when it plateaus, lower the rate`: a condition, but not for stopping."""
+    gone = set()
+    for number, match in enumerate(matches):
+        begin = matches[number - 1].end if number else 0
+        while any(item.kind in _PARTS for item in items[begin : match.start]):
+            begin += 1
+        before = {item.kind for item in items[begin : match.start]}
+        after = [item.kind for item in items[match.end : match.end + 2]]
+        asks = bool(before - BESIDE)
+        acts = not stops and after[:1] == [","] and bool(set(after) - BESIDE - {"METRIC", "PAIR"})
+        if "IF" in before and not before & _ENDS and (asks or acts):
+            gone.add(number)
+    return gone
+
+
+def _together(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
+    """Two conditions that must hold at once, or one and something unread: what is known of them goes."""
+    gone = set()
+    for place in _loose(items, matches, "AND"):
+        left = _beside(items, matches, place, -1)
+        right = _beside(items, matches, place, 1)
+        left_condition = isinstance(left, int) and matches[left].condition
+        right_condition = isinstance(right, int) and matches[right].condition
+        if left_condition and (right_condition or right == "?"):
+            gone.add(left)
+        if right_condition and (left_condition or left == "?"):
+            gone.add(right)
+    return {at for at in gone if isinstance(at, int)}
+
+
+def _beside(items: Sequence[Item], matches: Sequence[Match], place: int, step: int) -> int | str:
+    """What stands beside an "and": the number of a match, "?" for unread words that may be a condition, or nothing."""
+    at = place + step
+    while 0 <= at < len(items) and items[at].kind not in ("OR", "BUT"):
+        number = next((number for number, match in enumerate(matches) if match.start <= at < match.end), None)
+        if number is not None:
+            return number
+        if items[at].kind not in BESIDE:
+            asks = step > 0 or items[at].kind in ("METRIC", "PAIR", "OTHER") or _has_if(items, matches, at)
+            return "?" if asks and items[at].kind != "ACTION" else ""
+        at += step
+    return ""
+
+
+def _has_if(items: Sequence[Item], matches: Sequence[Match], at: int) -> bool:
+    """Does an "if" open the unread words that end at `at`?"""
+    begin = max((match.end for match in matches if match.end <= at), default=0)
+    return any(item.kind == "IF" for item in items[begin:at])
