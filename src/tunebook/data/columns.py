@@ -82,7 +82,7 @@ def value_at(row: Mapping[str, Any], path: str) -> Any:
         return row.get(path)
     value: Any = row
     for part in path.split("."):
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get(part)
         elif isinstance(value, list) and part.isdecimal() and int(part) < len(value):
             value = value[int(part)]

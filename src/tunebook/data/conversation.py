@@ -24,7 +24,7 @@ class Message:
     role: str
     content: str
     train: bool | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)
 
     @property
     def trained(self) -> bool:
@@ -53,8 +53,13 @@ class Conversation:
     @cached_property
     def id(self) -> str:
         """32 hexadecimal digits that depend on the content alone, so on no file format, place or column name."""
-        content = [[turn.role, turn.content, dict(turn.extra), turn.train] for turn in self.messages]
-        text = json.dumps([content, list(self.tools)], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        parts = []
+        for turn in self.messages:
+            extra = json.dumps(turn.extra, ensure_ascii=False, sort_keys=True) if turn.extra else ""
+            parts += [turn.role, turn.content, extra, "" if turn.train is None else str(turn.train)]
+        parts.append(json.dumps(self.tools, ensure_ascii=False, sort_keys=True) if self.tools else "")
+        # The lengths keep apart what would otherwise join to the same text.
+        text = "".join(parts) + repr([len(part) for part in parts])
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def for_template(self) -> list[dict[str, Any]]:

@@ -30,14 +30,13 @@ def encode(tokenizer: Any, texts: Sequence[str]) -> list[Encoding]:
         rust = tokenizer.backend_tokenizer
         rust.no_truncation()
         rust.no_padding()
-        with _all_cores():
-            return list(rust.encode_batch(list(texts), add_special_tokens=False))
+        return list(rust.encode_batch(list(texts), add_special_tokens=False))
     return [_Slow(tokenizer, text) for text in texts]
 
 
 @contextmanager
-def _all_cores() -> Iterator[None]:
-    """Let the Rust library use its threads here, whatever was set to keep it quiet when processes fork elsewhere."""
+def all_cores() -> Iterator[None]:
+    """Let the Rust library use its threads, whatever was set to keep it quiet when processes fork elsewhere."""
     before = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,9 @@ ROLE_NAMES = {
     **dict.fromkeys(("tool", "observation", "function", "function_response", "ipython"), "tool"),
     "function_call": "assistant",
 }
+# White space, and characters that show nothing at all.
+_BLANK = string.whitespace + "".join(map(chr, (0x85, 0xA0, 0x1680, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F)))
+_BLANK += "\u205f\u2060\u3000\ufeff\x1c\x1d\x1e\x1f"
 _EXTRA = ("name", "tool_calls", "tool_call_id", "reasoning_content", "thinking")
 
 
@@ -58,7 +62,7 @@ def _messages(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tupl
 
 def _message(turn: Any, shape: Shape, number: int) -> Message:
     where = f"message {number}"
-    if not isinstance(turn, Mapping):
+    if not isinstance(turn, dict):
         raise BadRow("wrong_type", f"{where} is {kind_of(turn)}, not an object")
     role_key, text_key = shape.inner
     if role_key not in turn and shape.inner == ("from", "value") and "role" in turn:
@@ -85,7 +89,7 @@ def _text(value: Any, where: str) -> str:
     """A text; a list of text parts, as some chat formats write it, is joined."""
     if isinstance(value, str):
         return value
-    if isinstance(value, list) and value and all(isinstance(part, Mapping) for part in value):
+    if isinstance(value, list) and value and all(isinstance(part, dict) for part in value):
         if all(part.get("type", "text") == "text" and isinstance(part.get("text"), str) for part in value):
             return "".join(part["text"] for part in value)
         raise BadRow("not_text", f"{where} has a part that is no text; pictures and sound cannot be trained here")
@@ -108,12 +112,12 @@ def _tool_calls(value: Any, where: str) -> list[dict[str, Any]]:
     calls = value if isinstance(value, list) else [value]
     result = []
     for call in calls:
-        function = call.get("function", call) if isinstance(call, Mapping) else None
-        name = function.get("name") if isinstance(function, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(name, str):
+        function = call.get("function", call) if isinstance(call, dict) else None
+        name = function.get("name") if isinstance(function, dict) else None
+        if not isinstance(function, dict) or not isinstance(name, str):
             raise BadRow("bad_tool_call", f"{where} has a tool call without a name")
         arguments = from_json_text(function.get("arguments", {}))
-        if not isinstance(arguments, Mapping):
+        if not isinstance(arguments, dict):
             raise BadRow("bad_tool_call", f"{where} calls {name} with arguments that are no JSON object")
         made: dict[str, Any] = {"type": "function", "function": {"name": name, "arguments": dict(arguments)}}
         if isinstance(call.get("id"), str):
@@ -130,8 +134,8 @@ def _tools(row: Mapping[str, Any], shape: Shape) -> tuple[Mapping[str, Any], ...
         return ()
     result = []
     for tool in tools if isinstance(tools, list) else [tools]:
-        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
-        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        function = tool.get("function", tool) if isinstance(tool, dict) else None
+        if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise BadRow("bad_tools", "tools is not a list of functions with names")
         result.append({"type": "function", "function": dict(function)})
     return tuple(result)
@@ -160,7 +164,7 @@ def _prompt(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tuple[
     inner = Shape("messages", {})
     for our, role in (("prompt", "user"), ("completion", "assistant")):
         value = from_json_text(_required(row, shape, our))
-        if isinstance(value, list) and value and isinstance(value[0], Mapping) and "role" in value[0]:
+        if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
             turns += [_message(turn, inner, number) for number, turn in enumerate(value, 1)]
         else:
             turns.append(Message(role, _required_text(row, shape, our)))
@@ -207,13 +211,13 @@ def _check(conversation: Conversation) -> None:
             raise BadRow("nul", f"message {number} has a NUL character")
         if not message.content.isascii() and any("\ud800" <= char <= "\udfff" for char in message.content):
             raise BadRow("lone_surrogate", f"message {number} has half of a surrogate pair, which is no character")
-        if message.trained and not message.content.strip() and "tool_calls" not in message.extra:
+        if message.trained and not message.content.strip(_BLANK) and "tool_calls" not in message.extra:
             raise BadRow("empty_answer", f"message {number}, an answer to train on, is empty")
     if conversation.messages[0].role == "assistant":
         raise BadRow("no_question", "the first message is the assistant's; nothing is asked")
     if not any(message.trained for message in conversation.messages):
         raise BadRow("no_answer", "no message of the assistant is trained")
-    if not any(turn.role == "user" and turn.content.strip() for turn in conversation.messages):
+    if not any(turn.role == "user" and turn.content.strip(_BLANK) for turn in conversation.messages):
         raise BadRow("no_question", "no message of the user has any words")
 
 

@@ -69,7 +69,11 @@ def _iban(text: str) -> bool:
 
 
 _PERSONAL = (
-    Kind("email address", (re.compile(r"[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}"),), ("@",)),
+    Kind(
+        "email address",
+        (re.compile(r"(?:(?<=mailto:)|(?<![\w.+:/-]))[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{2,63}){1,4}"),),
+        ("@",),
+    ),
     Kind(
         "telephone number",
         (

@@ -24,7 +24,8 @@ READERS: dict[Kind, Callable[[Path], Iterator[Row | Problem]]] = {
     "parquet": read_parquet,
     "lines": read_line_files,
 }
-_LOOKED_AT = 100
+# So many good rows decide the form, of so many that are looked at.
+_GOOD_ROWS, _LOOKED_AT = 100, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +56,11 @@ def open_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
     """Look at a data file. DataError: missing, unreadable, empty, or of a form that is not recognised."""
     try:
         kind = find_kind(path)
-        found = list(itertools.islice(READERS[kind](path), _LOOKED_AT))
-        rows = [row.value for row in found if isinstance(row, Row)]
-        if not found:
+        found = itertools.islice(READERS[kind](path), _LOOKED_AT)
+        first = next(found, None)
+        good = (row.value for row in itertools.chain([first], found) if isinstance(row, Row))
+        rows = list(itertools.islice(good, _GOOD_ROWS))
+        if first is None:
             raise DataError(f"{path} has no rows.", do="Give a file with at least two examples.")
         if kind == "lines" and not columns:
             raise _lines_fault(path)

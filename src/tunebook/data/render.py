@@ -61,7 +61,7 @@ def render(
     (rendered,) = render_texts([conversation], template)
     if isinstance(rendered, Problem):
         return rendered
-    ((example, _),) = tokenize([rendered], template)
+    ((example, _),) = tokenize([rendered], encode(tokenizer, [rendered.text]))
     return fit(example, max_length, too_long, tokenizer.bos_token_id)
 
 
@@ -194,13 +194,12 @@ def _how_they_part(full: str, prompt: str, number: int) -> str:
     )
 
 
-def tokenize(rendered: Sequence[Rendered], template: Template) -> list[tuple[Example, bool]]:
-    """Examples of rendered conversations, in order, at their full length.
+def tokenize(rendered: Sequence[Rendered], encodings: Sequence[Encoding]) -> list[tuple[Example, bool]]:
+    """Examples of rendered conversations and the encodings of their texts, in order, at their full length.
 
     The truth value says that the last answer begins with a token of its own. When one token holds the end of the prompt
     too (it is trained then), inference, which sends the prompt alone, begins with other tokens.
     """
-    encodings = encode(template.tokenizer, [item.text for item in rendered])
     return [_example(item, encoding) for item, encoding in zip(rendered, encodings, strict=True)]
 
 

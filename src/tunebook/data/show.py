@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.data.conversation import Conversation, Problem
-from tunebook.data.encode import encode
+from tunebook.data.encode import Encoding, encode
 from tunebook.data.examples import Example
 from tunebook.data.read import open_source
 from tunebook.data.render import render_texts, tokenize
@@ -47,8 +47,9 @@ def show_row(path: Path, row: int, tokenizer: Any, columns: Mapping[str, str] | 
         raise DataError(
             f"Row {row} of {path} cannot be trained: {rendered.message}.", do="Mend it, or show another row."
         )
-    ((example, _),) = tokenize([rendered], template)
-    return Shown(rendered.text, _tokens(rendered.text, example, tokenizer))
+    (encoding,) = encode(tokenizer, [rendered.text])
+    ((example, _),) = tokenize([rendered], [encoding])
+    return Shown(rendered.text, _tokens(rendered.text, example, encoding))
 
 
 def _find(path: Path, row: int, columns: Mapping[str, str] | None) -> Conversation | Problem:
@@ -62,8 +63,7 @@ def _find(path: Path, row: int, columns: Mapping[str, str] | None) -> Conversati
     raise DataError(f"{path} has no row {row}.", do=f"Rows count from 1; the nearest is {last}.")
 
 
-def _tokens(text: str, example: Example, tokenizer: Any) -> tuple[ShownToken, ...]:
-    (encoding,) = encode(tokenizer, [text])
+def _tokens(text: str, example: Example, encoding: Encoding) -> tuple[ShownToken, ...]:
     shown, told = [], 0
     for place, (number, trained) in enumerate(zip(example.ids.tolist(), example.trained.tolist(), strict=True)):
         chars = encoding.token_to_chars(place)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -17,6 +18,7 @@ import numpy as np
 
 from tunebook.data.conversation import Conversation, Problem
 from tunebook.data.duplicates import RowIndex, find_duplicates
+from tunebook.data.encode import Encoding, all_cores, encode
 from tunebook.data.examples import Example, ExampleWriter, copy_examples
 from tunebook.data.findings import Findings, TokenFindings
 from tunebook.data.private import PERSONAL, find_private
@@ -57,32 +59,44 @@ class Survey:
             ExampleWriter(rows) as writer,
             self.index,
         ):
-            for batch in _batches(self.source.conversations()):
-                self.findings.rows += len(batch)
-                for problem in self._batch(batch, writer):
-                    self.findings.add(problem)
-                    if problem.severity == "error":
-                        _set_aside(problem, quarantine)
+            for problem in self._pass(writer):
+                self.findings.add(problem)
+                if problem.severity == "error":
+                    _set_aside(problem, quarantine)
         self._leave_out_duplicates(rows)
         rows.unlink()
         return self.findings
 
-    def _batch(self, batch: list[Conversation | Problem], writer: ExampleWriter) -> Iterator[Problem]:
-        """Write what is good of some rows; yields what is wrong with the others."""
-        good = [item for item in batch if isinstance(item, Conversation)]
-        yield from (item for item in batch if isinstance(item, Problem))
-        yield from self._private(good)
-        if self.template is None:
-            self.index.add(good, [group_of(row) for row in good])
-            return
-        rendered = []
-        for text in render_texts(good, self.template):
-            if isinstance(text, Rendered):
-                rendered.append(text)
-            else:
-                yield text
+    def _pass(self, writer: ExampleWriter) -> Iterator[Problem]:
+        """Write what is good of every row; yields what is wrong with the others.
+
+        While the tokenizer, which needs no Python, encodes some rows in a thread of its own, the next are read here.
+        """
+        with all_cores(), ThreadPoolExecutor(1) as thread:
+            under_way: tuple[list[Rendered], Future[list[Encoding]]] | None = None
+            for batch in _batches(self.source.conversations()):
+                self.findings.rows += len(batch)
+                yield from (item for item in batch if isinstance(item, Problem))
+                good = [item for item in batch if isinstance(item, Conversation)]
+                yield from self._private(good)
+                if self.template is None:
+                    self.index.add(good, [group_of(row) for row in good])
+                    continue
+                texts = render_texts(good, self.template)
+                yield from (text for text in texts if isinstance(text, Problem))
+                rendered = [text for text in texts if isinstance(text, Rendered)]
+                encodings = thread.submit(encode, self.template.tokenizer, [text.text for text in rendered])
+                if under_way:
+                    yield from self._write(*under_way, writer)
+                under_way = rendered, encodings
+            if under_way:
+                yield from self._write(*under_way, writer)
+
+    def _write(
+        self, rendered: list[Rendered], encodings: Future[list[Encoding]], writer: ExampleWriter
+    ) -> Iterator[Problem]:
         kept, examples = [], []
-        for text, (example, whole_prompt) in zip(rendered, tokenize(rendered, self.template), strict=True):
+        for text, (example, whole_prompt) in zip(rendered, tokenize(rendered, encodings.result()), strict=True):
             yield from self._look_at(text, example, whole_prompt)
             fitted = self._fit(example)
             if isinstance(fitted, Problem):
