@@ -11,7 +11,8 @@ from markdown_it import MarkdownIt
 
 from tests.evaluate.runs import make_run
 from tunebook.evaluate.chart import interval_line, loss_curves, nice_ticks
-from tunebook.evaluate.report import bare_prompts, make_report, shown_name, write_report
+from tunebook.evaluate.prompts import bare_prompts
+from tunebook.evaluate.report import make_report, shown_name, write_report
 from tunebook.evaluate.report_html import to_html
 from tunebook.evaluate.report_markdown import to_markdown
 from tunebook.files import read_json, write_json

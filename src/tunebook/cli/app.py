@@ -30,6 +30,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "runs"),
     "metrics": ("runs", "metrics"),
     "report": ("report", "report"),
+    "replay": ("replay", "replay"),
+    "review": ("review", "review"),
     "export": ("export", "export"),
     "chat": ("chat", "chat"),
 }

@@ -60,7 +60,7 @@ def read_record(folder: Path) -> Record:
     record.events = [event for event in read_events(run.events) if event["kind"] not in ("metrics", "evaluation")]
     record.plan = _take(record, folder / "plan.yaml", lambda path: run.plan())
     record.step = _result_step(record, folder)
-    record.answers = _pair(record, folder / "samples", "step-0.json", f"step-{record.step}.json", _answers)
+    record.answers = read_pair(record, record.step) if record.step is not None else None
     place = folder / "evaluation"
     record.held_out = _pair(record, place, "heldout-base.json", "heldout-tuned.json", _held_out)
     record.retention = _pair(
@@ -69,6 +69,19 @@ def read_record(folder: Path) -> Record:
     record.export = _take(record, folder / "export" / "export.json", _object)
     record.deployment = _take(record, folder / "export" / "deployment.json", _object)
     return record
+
+
+def read_pair(record: Record, step: int) -> tuple[Answers, Answers] | None:
+    """Answers of the base and of `step` to the same prompts; None when either was not asked."""
+    pair: tuple[Answers, Answers] | None = _pair(
+        record, record.run.folder / "samples", "step-0.json", f"step-{step}.json", _answers
+    )
+    return pair
+
+
+def read_held_out(folder: Path, name: str) -> list[HeldOutRow]:
+    """The rows of `evaluation/heldout-<name>.json`. Raises what a missing or damaged file raises."""
+    return _held_out(folder / "evaluation" / f"heldout-{name}.json")
 
 
 def _result_step(record: Record, folder: Path) -> int | None:

@@ -12,7 +12,9 @@ from typing import Any
 
 from tunebook.evaluate.advice import next_steps
 from tunebook.evaluate.indicators import Indicator, judge
+from tunebook.evaluate.prompts import bare_prompts
 from tunebook.evaluate.record import Answers, Record, read_record
+from tunebook.evaluate.review import summary
 from tunebook.evaluate.scores import lengths, score_answers, signatures
 from tunebook.files import write_json, write_text
 from tunebook.runs.status import read_status
@@ -43,6 +45,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         "regressions": _regressions(record),
         "lengths": _lengths(record),
         "signatures": signatures([row["reference"] for row in record.answers[0]]) if record.answers else {},
+        "reviews": summary(folder),
         "export": _export(record),
         "not_understood": list(plan.not_understood) if plan else [],
         "warnings": list(dict.fromkeys([*status.warnings, *record.gaps])),
@@ -163,19 +166,6 @@ def _answers(record: Record) -> list[dict[str, Any]]:
 
 def _answer(row: dict[str, Any], score: Any) -> dict[str, Any]:
     return {"text": row["answer"], "tokens": row["tokens"], "ended": row["ended"], "scores": score.to_json()}
-
-
-def bare_prompts(prompts: list[str]) -> list[str]:
-    """Prompts without what the chat template puts around each of them: what all begin and end with, up to a mark."""
-    if len(prompts) < 2:
-        return [prompt.strip() for prompt in prompts]
-    start = os.path.commonprefix(prompts)
-    end = os.path.commonprefix([prompt[::-1] for prompt in prompts])[::-1]
-    start = start[: max((start.rfind(mark) + len(mark) for mark in ("\n", ">", "]", ": ") if mark in start), default=0)]
-    first = min((end.find(mark) for mark in ("\n", "<", "[") if mark in end), default=len(end))
-    end = end[first:]
-    bare = [prompt.removeprefix(start).removesuffix(end).strip() for prompt in prompts]
-    return bare if all(bare) else [prompt.strip() for prompt in prompts]
 
 
 def _regressions(record: Record, most: int = 10) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tunebook.evaluate.chart import interval_line, loss_curves
-from tunebook.evaluate.report_words import ending, exported, facts, score_rows
+from tunebook.evaluate.report_words import ending, exported, facts, reviewed, score_rows
 
 SHOWN = 40  # answers on the page; report.json has all
 WORST = 3
@@ -52,7 +52,7 @@ def to_html(report: dict[str, Any]) -> str:
         scores=score_rows(report),
         regressions=_regressions(report),
         ending=ending(report),
-        exported=exported(report),
+        lists=[(title, told) for title, told in (("Review", reviewed(report)), ("Export", exported(report))) if told],
     )
 
 

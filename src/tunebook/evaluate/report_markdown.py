@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tunebook.evaluate.report_words import ending, exported, facts, score_rows
+from tunebook.evaluate.report_words import ending, exported, facts, reviewed, score_rows
 
 SHOWN = 10  # answers in the text; report.json has all
 
@@ -26,7 +26,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         _next(report),
         _scores(report),
     ]
-    parts += [_answers(report), _end(report), _list("Export", exported(report))]
+    parts += [_answers(report), _end(report), _list("Review", reviewed(report))]
+    parts.append(_list("Export", exported(report)))
     parts += ["\n".join(f"> {_plain(text)}" for text in report["warnings"])]
     return "\n\n".join(filter(None, parts)) + "\n"
 

@@ -16,7 +16,7 @@ def facts(report: dict[str, Any]) -> list[str]:
         found.append(f"{method}, learning rate {settings['learning_rate']:g}, batch {settings['batch_size']}")
     if settings.get("trainable_parameters") and settings.get("parameters"):
         share = 100 * settings["trainable_parameters"] / settings["parameters"]
-        found.append(f"{settings['trainable_parameters']:,} trained parameters ({share:.2g} %)")
+        found.append(f"{settings['trainable_parameters']:,} trained parameters ({share:.3g} %)")
     return found
 
 
@@ -29,6 +29,27 @@ def ending(report: dict[str, Any]) -> list[str]:
     if end["result_step"]:
         told.append(f"The result is the checkpoint of step {end['result_step']:,}.")
     return told + [f"Stopping rule, {rule['rule']}: {rule['text']}." for rule in end["stopping"]]
+
+
+def reviewed(report: dict[str, Any]) -> list[str]:
+    """What people said of the answers; nothing when nobody judged any."""
+    found = report["reviews"]
+    if not found:
+        return []
+    people = f"{found['reviewers']} {'people' if found['reviewers'] > 1 else 'person'}"
+    told = [
+        f"{found['judged']} answers judged by {people}, base and tuned in blind order: "
+        f"{found['better']} better than the base's, {found['same']} the same, {found['worse']} worse.",
+        f"{found['kept']} kept, {found['fixed']} fixed, {found['rejected']} rejected.",
+    ]
+    if found["rejected_checkpoints"]:
+        told.append(f"Rejected checkpoints: {', '.join(map(str, found['rejected_checkpoints']))}.")
+    if agreed := found["agreement"]:
+        told.append(
+            f"On {agreed['answers']} answers that several judged, {100 * agreed['equal']:.0f} % of their verdicts "
+            f"agree (Krippendorff's alpha {agreed['alpha']:.2f})."
+        )
+    return told
 
 
 def exported(report: dict[str, Any]) -> list[str]:
