@@ -136,7 +136,7 @@ def test_control_characters_are_told_with_their_line_and_never_shown(sign: str) 
 def test_a_page_of_ten_megabytes_is_one_clear_error() -> None:
     page = parse_page(HEAD + "x" * 10_000_000, "x")
     assert [problem.message for problem in page.problems] == [
-        "the page is 10.0 MB, more than the 2 MB that a page may have; make several pages of it"
+        "the page is longer than the 2 MB that a page may have; make several of it"
     ]
 
 

@@ -11,8 +11,10 @@ from markdown_it import MarkdownIt
 
 from tests.pages.naughty import TEXTS, dangers
 from tunebook.pages import markdown
+from tunebook.pages import outline as outlines
 from tunebook.pages.items import make_item
-from tunebook.pages.markdown import outline, plain_text, render_html
+from tunebook.pages.markdown import plain_text, render_html
+from tunebook.pages.outline import outline
 from tunebook.pages.parser import parse_page
 
 # One or more examples of each kind of construct in the CommonMark specification.
@@ -228,7 +230,7 @@ _LINES = """\
 def test_the_fast_way_for_plain_lists_gives_what_the_library_gives(lines: list[str]) -> None:
     directives = [number for number, line in enumerate(lines) if line == "{type: x}"]
     fast = outline(lines, directives)
-    rules = markdown._PAGE.block.ruler
+    rules = outlines._PAGE.block.ruler
     rules.disable("plain_list")
     try:
         plain = outline(lines, directives)

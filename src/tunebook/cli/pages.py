@@ -24,9 +24,9 @@ def check(file: str, as_json: bool) -> None:
     """
     from tunebook.files import to_json
     from tunebook.pages.catalog import load_page
-    from tunebook.pages.parser import parse_page
+    from tunebook.pages.parser import MAX_BYTES, parse_page
 
-    found = parse_page(sys.stdin.buffer.read(), "standard input") if file == "-" else load_page(file)
+    found = parse_page(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input") if file == "-" else load_page(file)
     if as_json:
         click.echo(to_json(found.to_json(), indent=2))
     else:

@@ -10,6 +10,7 @@ written where they are needed: `file` (the page's path from the answers' folder,
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from tunebook.pages.safe_yaml import YamlFault, read
 
 MAX_BYTES = 4_000_000
 CUSTOM = ".custom"
+_ODD_BREAK = re.compile("[\r\x85\u2028\u2029]")  # line ends that YAML would not give back as they were
 _KEYS = ("format", "page", "answers", "file", "partial")
 
 
@@ -254,7 +256,8 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style="|" if "\n" in value else None)
+    style = '"' if _ODD_BREAK.search(value) else "|" if "\n" in value else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 
 _Dumper.add_representer(str, _text)

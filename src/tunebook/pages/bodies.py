@@ -6,15 +6,15 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from tunebook.pages.components import Form, Group, Ranking, Selection
+from tunebook.pages.components import Form, Group, Items
 from tunebook.pages.items import Item, make_item
-from tunebook.pages.markdown import Block, Prose, plain_text
+from tunebook.pages.markdown import Prose, plain_text
 from tunebook.pages.names import Names
+from tunebook.pages.outline import Block
 from tunebook.pages.page import Severity
 from tunebook.pages.parts import MAX_ITEMS, Component, Field, Part
 
 _LABEL = re.compile(r"\*\*(?!\s)((?:(?!\*\*).)+)(?<!\s)\*\*")
-_LISTS = ("bullets", "numbers")
 Tell = Callable[[Severity, int, str], None]
 ToProse = Callable[[Sequence[Block]], Prose]
 
@@ -25,7 +25,7 @@ def fill(component: Component, blocks: Sequence[Block], parts: Mapping[int, Part
         _fill_form(component, blocks, parts, prose, tell)
         return
     fields_outside(blocks, parts, tell)
-    if isinstance(component, Ranking | Selection):
+    if isinstance(component, Items):
         _fill_items(component, blocks, prose, tell)
     else:
         component.prose = prose(blocks)
@@ -39,9 +39,8 @@ def fields_outside(blocks: Sequence[Block], parts: Mapping[int, Part], tell: Tel
             tell("error", block.start, f"a {part.type} stands outside a form; put a line {{type: form}} before it")
 
 
-def _fill_items(component: Ranking | Selection, blocks: Sequence[Block], prose: ToProse, tell: Tell) -> None:
-    wanted = (("fence",), _LISTS) if isinstance(component, Ranking) else (("bullets",),)
-    places = [place for kinds in wanted for place, block in enumerate(blocks) if block.kind in kinds]
+def _fill_items(component: Items, blocks: Sequence[Block], prose: ToProse, tell: Tell) -> None:
+    places = [place for kind in component.taken_from for place, block in enumerate(blocks) if block.kind in kind]
     if not places:
         component.prose = prose(blocks)
         return

@@ -1,8 +1,9 @@
 """The types of a page's parts: one class each, all in one table.
 
 A new type is one class here with `@register`: its `type`, the `keys` that its directive may carry (each with the
-function that reads the value), how it takes what is written under it (`body`), and, when it asks something, what
-`accept` makes of an answer. Parser, answers, player and studio read it from there.
+function that reads the value), and, when it asks something, how (`asks`) and what `accept` makes of an answer. What it
+inherits from says what it does with the text under it: Component keeps it as prose, Items takes items from it, Form
+takes fields. Parser, answers, player and studio read all of it from there.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from tunebook.pages import parts
 from tunebook.pages.items import Choice, Item
 from tunebook.pages.markdown import Prose
 from tunebook.pages.names import shown
 from tunebook.pages.order import step_of
+from tunebook.pages.outline import Kind
 from tunebook.pages.parts import NO, YES, Answer, Component, Field
 from tunebook.steps import STEP_IDS
 
@@ -71,9 +73,13 @@ class Navigation(Component):
 
 
 @dataclass(kw_only=True)
-class _Items(Component):
-    """A component whose title is the question and whose items are what an answer is made of."""
+class Items(Component):
+    """A component whose title is the question and whose items are what an answer is made of.
 
+    `taken_from` are the kinds of block that hold the items; a kind goes before the ones after it.
+    """
+
+    taken_from: ClassVar[tuple[tuple[Kind, ...], ...]] = (("bullets",),)
     items: tuple[Item, ...] = ()
 
     @property
@@ -99,12 +105,12 @@ class _Items(Component):
 
 @register
 @dataclass(kw_only=True)
-class Ranking(_Items):
+class Ranking(Items):
     """Lines to be put in order. Those that are the ten steps of a run may be answered by step id, too."""
 
     type = "ranking"
     asks = "order"
-    body = "lines"
+    taken_from = (("fence",), ("bullets", "numbers"))
 
     def accept(self, answer: Any) -> Answer:
         by_step = {step: item for item in self.items if (step := step_of(item.text))}
@@ -131,12 +137,11 @@ class Ranking(_Items):
 
 @register
 @dataclass(kw_only=True)
-class Selection(_Items):
+class Selection(Items):
     """A choice of one, or with `multiple` of any number, of a list's items."""
 
     type = "selection"
     keys = Component.keys | {"multiple": parts.read_flag}
-    body = "bullets"
     multiple: bool = False
 
     @property
@@ -182,7 +187,6 @@ class Form(Component):
     """Fields to fill in."""
 
     type = "form"
-    body = "fields"
     groups: list[Group] = field(default_factory=list)
 
     @property

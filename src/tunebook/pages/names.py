@@ -63,6 +63,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 def shown(text: str) -> str:
-    """`text` as it stands in a message: quoted, on one line, cut after 60 characters."""
-    line = " ".join(text.split())
+    """`text` as it stands in a message: quoted, on one line, cut after 60 characters, nothing unprintable in it."""
+    line = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(text[:1000].split()))
     return f"'{line[:57]}...'" if len(line) > 60 else f"'{line}'"

@@ -14,8 +14,9 @@ from tunebook.pages.bodies import fields_outside, fill
 from tunebook.pages.components import Form, Navigation
 from tunebook.pages.directives import find_directives, make_part, slip
 from tunebook.pages.front_matter import compare_types, read_front_matter
-from tunebook.pages.markdown import Block, Prose, References, outline
+from tunebook.pages.markdown import Prose, References
 from tunebook.pages.names import Names, shown, slug
+from tunebook.pages.outline import Block, outline
 from tunebook.pages.page import Page, Problem, Section, Severity, fields_of
 from tunebook.pages.parts import Component, Part
 
@@ -39,8 +40,8 @@ def parse_page(source: bytes | str, name: str) -> Page:
 def _decode(source: bytes | str, page: Page) -> str | None:
     """The page's text with plain line ends; None when it is too long to be read at all."""
     if len(source) > MAX_BYTES:
-        size = f"{len(source) / 1e6:.1f} MB, more than the {MAX_BYTES / 1e6:.0f} MB that a page may have"
-        page.problems.append(Problem(1, "error", f"the page is {size}; make several pages of it"))
+        said = f"the page is longer than the {MAX_BYTES / 1e6:.0f} MB that a page may have; make several of it"
+        page.problems.append(Problem(1, "error", said))
         return None
     if isinstance(source, bytes):
         text = source.decode(errors="replace")
@@ -104,7 +105,7 @@ class _Reader:
         if not blocks:
             return Prose()
         start, end = blocks[0].start, blocks[-1].end
-        return Prose("\n".join(self.lines[start:end]).strip("\n"), start + 1, self.references)
+        return Prose("\n".join(self.lines[start:end]).strip("\n"), self.references)
 
     def _section(self, heading: Block | None, blocks: Sequence[Block], parts: dict[int, Part]) -> None:
         section = Section(heading.text, heading.start + 1) if heading else Section()

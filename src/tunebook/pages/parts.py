@@ -14,7 +14,6 @@ from tunebook.pages.names import ID, shown
 
 Answer = str | list[str]
 Asks = Literal["", "one", "many", "order", "text", "prose", "number", "yes"]
-Body = Literal["prose", "lines", "bullets", "fields"]
 MAX_ITEMS = 1_000
 YES, NO = ("true", "yes", "on"), ("false", "no", "off")
 _PLAN_PATH = re.compile(r"[a-z_]+(\.[a-z_]+)*")
@@ -138,7 +137,6 @@ class Field(Part):
 class Component(Part):
     """A part of a section. `prose` is what stands under its directive, `after` what follows its items or fields."""
 
-    body: ClassVar[Body] = "prose"
     keys = Part.keys | {"title": read_text}
     title: str = ""
     section: str = ""

@@ -112,6 +112,8 @@ def _put(document: Document, stack: list[_Open], value: Any, line: int) -> None:
         raise YamlFault("a key must be text", line)
     else:
         key = value or ""
+        if not key.isprintable():
+            raise YamlFault("a key holds characters that cannot be seen", line)
         if key in top.value:
             raise YamlFault(f"the key {key[:60]!r} is given twice", line)
         top.key, top.value[key] = key, None
