@@ -12,7 +12,8 @@ from tunebook.runs.store import Run, open_run, runs_folder
 # The plan of the demo: the answers ask for more than minutes on two cores allow, so these limits are set on top.
 DEMO_SETTINGS = (
     "training.learning_rate=1e-3",
-    "training.epochs={min: 1, max: 3}",
+    "training.epochs.min=1",
+    "training.epochs.max=3",
     "data.max_length=256",
     "data.validation_path=held_out.jsonl",
     "evaluation.max_new_tokens=96",
@@ -91,7 +92,6 @@ def demo(name: str | None, runs_dir: str | None, settings: tuple[str, ...]) -> N
 def _work(run: Run) -> None:
     """Walk the run's steps with progress on the screen."""
     from tunebook.cli.progress import watch
-
     from tunebook.cli.quiet import quiet_libraries
 
     quiet_libraries()

@@ -81,6 +81,7 @@ def apply(status: Status, event: Event) -> None:
     """Bring `status` up to `event`."""
     kind = event.get("kind")
     status.updated = event.get("time")
+    status.parts = event.get("parts", status.parts)
     if kind == "run":
         _apply_run(status, event)
     elif kind == "step":
@@ -91,7 +92,7 @@ def apply(status: Status, event: Event) -> None:
         status.optimizer_steps = event["optimizer_steps"]
     elif kind == "metrics":
         status.optimizer_step, status.epoch = event["step"], event["epoch"]
-        status.eta_seconds, status.parts = event.get("eta_seconds"), event.get("parts", {})
+        status.eta_seconds = event.get("eta_seconds")
         status.last |= event["values"]
     elif kind == "evaluation":
         status.last |= event["values"]

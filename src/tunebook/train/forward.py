@@ -2,8 +2,8 @@
 
 The plain way is the textbook: each example by itself through the model's own forward, all logits, cross-entropy; no
 padding, whose mask not every architecture survives. The fast way takes all examples at once and keeps no logits. Both
-give the same loss and gradients; the fast way is proved against the plain one by tests, and what it cannot take goes the
-plain way, with the reason said.
+give the same loss and gradients; tests prove the fast way against the plain one, and what it cannot take goes the plain
+way, with the reason said.
 """
 
 from __future__ import annotations

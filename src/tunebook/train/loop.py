@@ -82,8 +82,9 @@ def train(job: Job, state: TrainState) -> str:
             job.save(state)
             state.seconds += job.engine.parts.add("checkpoint", started) - started
         if asked and not state.ended:
-            return "asked to stop"
-    return state.ended
+            break
+    job.emit("parts", parts=_rounded(state.parts))
+    return state.ended or "asked to stop"
 
 
 def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
@@ -191,7 +192,7 @@ def _tell_step(job: Job, state: TrainState, values: dict[str, float], seconds: f
         minutes=state.seconds / 60,
         seen_tokens=state.tokens,
         values=shown,
-        parts={part: round(spent, 3) for part, spent in state.parts.items()},
+        parts=_rounded(state.parts),
         eta_seconds=state.seconds / state.step * (job.steps - state.step),
     )
 
@@ -207,6 +208,10 @@ def _for_rules(values: Mapping[str, float]) -> dict[str, float]:
 def _moment(job: Job, state: TrainState, values: Mapping[str, float]) -> Moment:
     epoch = state.step / job.steps_per_epoch
     return Moment(state.step, epoch, state.seconds / 60, state.tokens, state.evaluations, values)
+
+
+def _rounded(parts: Mapping[str, float]) -> dict[str, float]:
+    return {part: round(spent, 3) for part, spent in parts.items()}
 
 
 def _out_of_memory(error: BaseException) -> bool:
