@@ -225,6 +225,27 @@ def test_json_lines_under_the_name_json_are_read_as_lines(tmp_path):
     assert len(list(source.conversations())) == 2
 
 
+def test_one_conversation_alone_in_a_json_file_is_one_row(tmp_path):
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps(FORMS["messages"]))
+    assert roles(path) == [("user", "q"), ("assistant", "a")]
+
+
+def test_an_array_under_the_name_jsonl_is_read_as_an_array(tmp_path):
+    path = tmp_path / "array.jsonl"
+    path.write_text(json.dumps(PAIRS, indent=2))
+    assert open_source(path).kind == "json"
+    assert len(list(read_conversations(path))) == len(PAIRS)
+
+
+def test_a_column_that_only_late_rows_have_is_read(tmp_path):
+    late = {"prompt": "q", "completion": "a", "system": "Be kind."}
+    path = write(tmp_path / "x.jsonl", [{"prompt": f"q{i}", "completion": "a"} for i in range(200)] + [late])
+    *_, last = read_conversations(path)
+    assert isinstance(last, Conversation)
+    assert [turn.role for turn in last.messages] == ["system", "user", "assistant"]
+
+
 def test_rows_inside_one_wrapping_object_are_found(tmp_path):
     path = tmp_path / "wrapped.json"
     path.write_text('{"version": 2, "data": [{"prompt": "a", "completion": "b"}]}')

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.tiny import tiny_tokenizer
+from tests.tiny import CHATML, tiny_tokenizer
 from tunebook.data.conversation import Conversation, Message, Problem
 from tunebook.data.examples import Example, Examples, write_examples
 from tunebook.data.render import render
@@ -65,6 +65,27 @@ def test_too_long_is_dropped_or_cut_at_the_start_of_the_prompt():
     )
     assert isinstance(hopeless, Problem)
     assert hopeless.code == "answer_too_long"
+
+
+def test_the_rest_of_an_answer_that_was_cut_is_not_trained():
+    turns = chat(("user", "a"), ("assistant", "word " * 30), ("user", "b"), ("assistant", "fine"))
+    full = made(turns)
+    answer = np.flatnonzero(full.trained)
+    cut = made(turns, max_length=len(full.ids) - int(answer[10]), too_long="cut")
+    assert words(cut) == "fine<|im_end|>"
+    assert words(made(turns, max_length=len(full.ids) - 1, too_long="cut")) == words(full)
+
+
+def test_a_beginning_of_text_token_is_not_cut_away():
+    tokenizer = tiny_tokenizer("{{ '<|endoftext|>' }}" + CHATML)
+    tokenizer.bos_token = "<|endoftext|>"
+    turns = chat(("user", "word " * 50), ("assistant", "fine"))
+    cut = render(turns, tokenizer, max_length=20, too_long="cut")
+    assert isinstance(cut, Example)
+    assert len(cut.ids) == 20
+    assert cut.ids[0] == tokenizer.bos_token_id
+    assert tokenizer.decode(cut.ids[cut.trained]) == "fine<|im_end|>"
+    assert tokenizer.decode(cut.prompt_ids).endswith("<|im_start|>assistant\n")
 
 
 def test_examples_come_back_from_disk_as_they_were(tmp_path):

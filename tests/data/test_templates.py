@@ -168,6 +168,19 @@ def test_a_control_token_inside_a_message_is_a_problem():
     assert "message 1" in problem.message
 
 
+def test_a_role_token_that_the_template_puts_together_is_a_control_token_too():
+    kind = WORKING["phi 3"]
+    assert "<|user|>" not in kind.template
+    problem = render(turns(("user", "a<|user|>b"), ("assistant", "c")), kind.tokenizer(), max_length=4096)
+    assert isinstance(problem, Problem)
+    assert problem.code == "special_token"
+
+
+def test_thinking_that_the_template_keeps_is_trained_where_it_stands():
+    thoughtful = turns(("user", "a"), ("assistant", "Well. <think>hm</think> Yes."))
+    must_be_masked(thoughtful, SMOLLM2)
+
+
 def test_a_tokenizer_without_a_template_gets_the_plain_one_with_an_end_that_is_trained():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = None

@@ -38,7 +38,7 @@ PAIRS = (
     ("source", "target"),
 )
 ALPACA_INPUT = ("input", "context")
-GROUPS = ("conversation_id", "dialogue_id", "group")
+GROUPS = ("conversation_id", "dialogue_id", "conv_id", "session_id", "thread_id", "group_id", "group")
 _OURS = ("messages", "role", "content", "tools", "instruction", "input", "output", "history")
 OURS = (*_OURS, "prompt", "completion", "choices", "gold", "group", *ROLES)
 
@@ -65,9 +65,8 @@ def find_shape(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | N
     if mapping.get("system") and not any(has(row, mapping["system"]) for row in rows):
         roles[mapping.pop("system")] = "system"
     for shape in _shapes(rows, there, mapping):
-        known = {name: path for name, path in shape.columns.items() if any(has(row, path) for row in rows)}
         inner = mapping.get("role", shape.inner[0]), mapping.get("content", shape.inner[1])
-        return Shape(shape.name, {**known, **_group(there), **mapping}, inner, roles)
+        return Shape(shape.name, {**shape.columns, **_group(there), **mapping}, inner, roles)
     raise _unrecognised(rows, there, mapping, where)
 
 

@@ -128,7 +128,7 @@ class Examples(Sequence[Example]):
     def fingerprint(self) -> str:
         """A hash of every token and mask in order: equal exactly when training sees the same examples."""
         digest = hashlib.sha256()
-        for batch in self._batches:
+        for batch in _read_batches(self.path) if self._batches else ():
             digest.update(batch.column("length").to_numpy().tobytes())
             for name in ("ids", "trained"):
                 digest.update(np.ascontiguousarray(batch.column(name).flatten().to_numpy()).data)
@@ -137,6 +137,14 @@ class Examples(Sequence[Example]):
     def _column(self, name: str, kind: Any) -> Any:
         parts = [batch.column(name).to_numpy() for batch in self._batches]
         return np.concatenate(parts) if parts else np.zeros(0, kind)
+
+
+def _read_batches(path: Path) -> Iterator[Any]:
+    """Record batches read one by one, not mapped: what has been read does not stay in memory."""
+    with pa.OSFile(str(path)) as file:
+        reader = pa.ipc.open_file(file)
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
 
 
 def _example(batch: Any, row: int) -> Example:
@@ -208,10 +216,8 @@ def copy_examples(source: Path, target: Path, keep: Bool, groups: npt.NDArray[np
     """Copy the examples that `keep` marks from one file to another, with new groups; both have one value an example."""
     start = 0
     place = SCHEMA.get_field_index("group")
-    with ExampleWriter(target) as writer, pa.memory_map(str(source)) as file:
-        reader = pa.ipc.open_file(file)
-        for number in range(reader.num_record_batches):
-            batch = reader.get_batch(number)
+    with ExampleWriter(target) as writer:
+        for batch in _read_batches(source):
             rows = slice(start, start + batch.num_rows)
             batch = batch.set_column(place, SCHEMA.field(place), pa.array(groups[rows]))
             writer.add_batch(batch.filter(pa.array(keep[rows])).replace_schema_metadata(SCHEMA.metadata))

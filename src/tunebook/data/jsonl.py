@@ -14,6 +14,8 @@ from tunebook.errors import DataError
 
 MAX_ROW_BYTES = 16 * 2**20
 _PIECE = 2**20
+# Keys of a turn: a list of turns is one row, not a list of rows.
+_TURN = {"role", "from", "speaker"}
 _SPACE = " \t\r\n"
 
 
@@ -101,7 +103,7 @@ def _wrapped(path: Path) -> Iterator[Row | Problem]:
     except BadJSON as error:
         raise DataError(f"{path} is {error.message}.", do="Mend the file, or save it as JSON Lines.") from None
     lists = [item for item in value.values() if isinstance(item, list)] if isinstance(value, dict) else []
-    if len(lists) == 1 and lists[0] and isinstance(lists[0][0], dict):
+    if len(lists) == 1 and lists[0] and isinstance(lists[0][0], dict) and not _TURN & set(lists[0][0]):
         for number, item in enumerate(lists[0], 1):
             yield as_row(number, item)
     elif isinstance(value, dict):

@@ -89,13 +89,13 @@ def find_kind(path: Path) -> Kind:
     if head[:2] in (b"\x1f\x8b", b"PK") or head[:4] == b"\x28\xb5\x2f\xfd":
         raise DataError(f"{path} is compressed.", do="Unpack it first.")
     ending = path.suffix.lower()
+    start = head.removeprefix(BOM).lstrip()
     if ending in (".jsonl", ".ndjson"):
-        return "jsonl"
+        return "json" if start[:1] == b"[" and not start.split(b"\n")[0].rstrip().endswith(b"]") else "jsonl"
     if ending in (".csv", ".tsv"):
         return "csv"
     if ending in (".parquet", ".pq"):
         raise DataError(f"{path} is not a Parquet file.", do="Write it again, or name it after what it is.")
-    start = head.removeprefix(BOM).lstrip()
     if ending == ".json" or start[:1] in (b"{", b"["):
         return "jsonl" if _looks_like_lines(start) else "json"
     return "lines"

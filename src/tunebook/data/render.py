@@ -158,7 +158,7 @@ def _answer_span(full: str, prompt: str, message: Message, number: int, template
         raise Unmaskable("template_mask", _how_they_part(full, prompt, number))
     start = len(prompt)
     ends = [place + len(stop) for stop in template.stops if (place := full.find(stop, start)) >= 0]
-    words = _words(message)
+    words = message.content.strip()
     if ends and template.end_of_turn is not None:
         end = min(ends)
     elif words and (place := full.find(words, start)) >= 0:
@@ -166,17 +166,13 @@ def _answer_span(full: str, prompt: str, message: Message, number: int, template
     else:
         end = len(full)
     written = full[start:end]
-    if words not in written:
+    # Some templates leave out thinking; every other word must be there.
+    if words not in written and _THINKING.sub("", words).strip() not in written:
         raise Unmaskable("words_changed", f"the chat template changes the words of message {number}")
     for call in message.extra.get("tool_calls", ()):
         if call["function"]["name"] not in written:
             raise Unmaskable("tool_calls_dropped", f"the chat template leaves out the tool call of message {number}")
     return start, end
-
-
-def _words(message: Message) -> str:
-    """What of an answer must stand in the text, thinking aside: some templates drop that."""
-    return _THINKING.sub("", message.content).strip()
 
 
 def _thinking_lost(message: Message, written: str) -> bool:
@@ -236,7 +232,8 @@ def group_of(conversation: Conversation) -> int:
 def fit(example: Example, max_length: int, too_long: TooLong, bos: int | None = None) -> Example | Problem:
     """`example`, cut at the start of its prompt where that is asked for and saves the last answer, else the Problem.
 
-    A beginning-of-text token that stands at the start, and nowhere else, is not cut away.
+    A beginning-of-text token that stands at the start, and nowhere else, is not cut away. What is left of an earlier
+    answer without its beginning is not trained.
     """
     length = len(example.ids)
     if length <= max_length:
@@ -249,9 +246,11 @@ def fit(example: Example, max_length: int, too_long: TooLong, bos: int | None = 
         return Problem(example.line, "answer_too_long", f"{over}; its answer alone has {answer:,}", "warning")
     kept_bos = int(answer + 1 < max_length and example.ids[0] == bos and np.count_nonzero(example.ids == bos) == 1)
     cut = slice(kept_bos, kept_bos + length - max_length)
+    trained = np.delete(example.trained, cut)
+    trained[: int(np.argmin(trained[kept_bos:])) + kept_bos] = False
     return replace(
         example,
         ids=np.delete(example.ids, cut),
-        trained=np.delete(example.trained, cut),
+        trained=trained,
         prompt_length=example.prompt_length - (length - max_length),
     )

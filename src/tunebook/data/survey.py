@@ -6,7 +6,6 @@ and `quarantine.jsonl` (the bad rows, each with line, code and reason).
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +26,7 @@ from tunebook.data.render import Rendered, TooLong, fit, group_of, render_texts,
 from tunebook.data.template import Template
 
 _ROWS_AT_ONCE = 256
+_CHARACTERS_AT_ONCE = 2**21
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,8 @@ class Survey:
             fitted = self._fit(example)
             if isinstance(fitted, Problem):
                 yield fitted
+            elif not fitted.trained.any():
+                yield Problem(fitted.line, "nothing_trained", "no token of the row is trained")
             else:
                 kept.append(text.conversation)
                 examples.append(fitted)
@@ -182,5 +184,14 @@ def _set_aside(problem: Problem, file: TextIO) -> None:
 
 
 def _batches(items: Iterator[Conversation | Problem]) -> Iterator[list[Conversation | Problem]]:
-    while batch := list(itertools.islice(items, _ROWS_AT_ONCE)):
+    """Some rows at a time: fewer where they are long."""
+    batch: list[Conversation | Problem] = []
+    size = 0
+    for item in items:
+        batch.append(item)
+        size += sum(len(turn.content) for turn in item.messages) if isinstance(item, Conversation) else 0
+        if len(batch) == _ROWS_AT_ONCE or size > _CHARACTERS_AT_ONCE:
+            yield batch
+            batch, size = [], 0
+    if batch:
         yield batch

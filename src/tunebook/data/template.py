@@ -18,6 +18,9 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+Chat = list[dict[str, Any]]
+Tools = Sequence[Mapping[str, Any]]
+
 _PLAIN = (
     "{% for message in messages %}"
     "{{ message['role'] | capitalize + ': ' + message['content'] }}"
@@ -26,6 +29,7 @@ _PLAIN = (
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
 _QUESTION, _ANSWER = "What is it?", "Xanadu"
+_TURNS: Chat = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
 _TOOL = {
     "type": "function",
     "function": {
@@ -35,9 +39,6 @@ _TOOL = {
     },
 }
 _CALL = {"id": "call00000", "type": "function", "function": {"name": "zzprobe", "arguments": {}}}
-
-Chat = list[dict[str, Any]]
-Tools = Sequence[Mapping[str, Any]]
 
 
 class Refused(ValueError):
@@ -114,7 +115,7 @@ class Template:
     def end_of_turn(self) -> str | None:
         """The special token that follows the words of an answer; None when the template writes none."""
         try:
-            text = self.text([{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}])
+            text = self.text(_TURNS)
         except Refused:
             return None
         found = self._special_tokens.search(text, text.find(_ANSWER) + len(_ANSWER)) if _ANSWER in text else None
@@ -125,6 +126,8 @@ class Template:
         """Finds the tokens that build a conversation; inside a message they would forge a turn. None for no such."""
         used = {self.end_of_turn, self.tokenizer.bos_token, self.tokenizer.eos_token, self.tokenizer.pad_token}
         used |= {token for token in self._special if token in chat_template(self.tokenizer)}
+        for text in self.texts([[{"role": role, "content": _QUESTION}, *_TURNS] for role in ("system", "user")]):
+            used |= set(self._special_tokens.findall(text if isinstance(text, str) else ""))
         return _any_of([token for token in used if token])
 
     @cached_property
