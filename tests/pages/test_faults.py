@@ -17,7 +17,7 @@ HEAD = "---\ntitle: T\n---\n"  # three lines; a body's first line is line 4
 
 FAULTS = [
     ("{type: rankin}", 4, "error", "unknown type 'rankin'; did you mean ranking?"),
-    ("{type: zzz}", 4, "error", "known: instructions, information"),
+    ("{type: zzz}", 4, "error", "known: select, textarea, text, number, checkbox, instructions"),
     ("{type: }", 4, "error", "unknown type"),
     ("{type:form}", 4, "error", "a space after `type:`"),
     ("{type: information, titel: x}", 4, "error", "unknown key 'titel' for information; did you mean title?"),

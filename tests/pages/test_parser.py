@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tunebook.pages.components import Form, Information, Navigation, Number, Ranking, Select, Selection, Textarea
+from tunebook.pages.components import Form, Information, Navigation, Ranking, Selection
+from tunebook.pages.fields import Number, Select, Textarea
 from tunebook.pages.page import Page
 from tunebook.pages.parser import parse_page
 

@@ -277,6 +277,35 @@ def test_defaults_keep_what_was_answered(tmp_path: Path) -> None:
     assert "partial" not in saved(path)
 
 
+def test_defaults_do_not_write_over_answers_that_do_not_fit(page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    save_answers(path, page, {"rate": "9e-9", "count": "3"})
+    before = path.read_bytes()
+    with pytest.raises(PageError, match="rate: '9e-9' is not among the options"):
+        player.answer_by_defaults(page, path)
+    assert path.read_bytes() == before
+
+
+def test_ctrl_c_keeps_the_earlier_answer_when_what_is_typed_does_not_fit(
+    keys: PipeInput, screen: object, page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.yaml"
+    save_answers(path, page, {"rate": "1e-5", "count": "7"})
+    keys.send_text(ENTER + "7" + CTRL_C)
+    with pytest.raises(Stopped):
+        player.play(page, path)
+    assert saved(path)["answers"]["count"] == "7"
+
+
+def test_ctrl_c_makes_no_answer_of_an_order_that_nobody_touched(
+    keys: PipeInput, screen: object, tmp_path: Path
+) -> None:
+    keys.send_text(DOWN + CTRL_C)
+    with pytest.raises(Stopped):
+        player.play(parse_page(ORDER, str(tmp_path / "order.md")), tmp_path / "a.yaml")
+    assert saved(tmp_path / "a.yaml")["answers"]["steps"] == ""
+
+
 def test_defaults_write_nothing_where_only_the_reader_can_answer(page: Page, tmp_path: Path) -> None:
     with pytest.raises(PageError, match="count: 'Count' is required and has no answer"):
         player.answer_by_defaults(page, tmp_path / "a.yaml")

@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import yaml
@@ -60,7 +61,7 @@ def load_answers(path: Path, page: Page | None = None) -> Answers:
     if faults:
         raise PageError(
             f"The answers in {path} do not fit the page '{page.title}'.",
-            do=f"Mend them, or answer again with `tunebook page play {page.name} --answers {path}`.",
+            do=f"Mend them, or answer again with `tunebook page play {quote(page.name)} --answers {quote(str(path))}`.",
             faults=faults,
         )
     return Answers(page, values)

@@ -6,9 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tunebook.pages.components import TYPES
 from tunebook.pages.names import nearest, shown
-from tunebook.pages.parts import Part
+from tunebook.pages.parts import TYPES, Part
 from tunebook.pages.safe_yaml import YamlFault, read_first
 
 _START = re.compile(r"""\s*\{\s*(["']?)type\1\s*:""")

@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from tunebook.pages.components import TYPES
 from tunebook.pages.names import nearest, shown
 from tunebook.pages.page import Page, Severity
-from tunebook.pages.parts import Component, read_id, read_text
+from tunebook.pages.parts import TYPES, Component, read_id, read_text
 from tunebook.pages.safe_yaml import YamlFault, read
 
 Tell = Callable[[Severity, int, str], None]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tunebook.pages.names import nearest, shown
@@ -71,3 +71,18 @@ class Choice:
             near = nearest(answer, texts) if len(texts) > 20 else ""
             raise ValueError(f"{shown(answer)} is not among the options; they are {listed}{near}")
         return found
+
+
+def usual(options: Sequence[Item]) -> str:
+    """The text of the option noted Recommended or Standard, else of the first that is not Custom."""
+    ranked = sorted(options, key=lambda option: (option.custom, not option.usual))
+    return ranked[0].text if ranked else ""
+
+
+def faults_of(items: Sequence[Item], what: str) -> Iterator[str]:
+    """What is wrong with the options (or whatever `what` calls them) of one question."""
+    seen: set[str] = set()
+    for item in items:
+        if item.text in seen:
+            yield f"the {what} {shown(item.text)} stands there twice, so an answer could not tell them apart"
+        seen.add(item.text)

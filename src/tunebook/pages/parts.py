@@ -1,4 +1,10 @@
-"""What every part of a page has in common, and how the values of a directive are read."""
+"""What every part of a page has in common, how the values of a directive are read, and the table of types.
+
+A new type is one class in `components.py` or `fields.py` with `@register`: its `type`, the `keys` that its directive
+may carry (each with the function that reads the value), and, when it asks something, how (`asks`) and what `accept`
+makes of an answer. What it inherits from says what it does with the text under it: Component keeps it as prose, Items
+takes items from it, Form takes fields. Parser, answers, player and studio read all of it from there.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +12,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, TypeVar
 
 from tunebook.pages.items import Item, make_item
 from tunebook.pages.markdown import Prose
@@ -70,6 +76,23 @@ def read_plan_path(value: Any) -> str:
     if not isinstance(value, str) or not _PLAN_PATH.fullmatch(value):
         raise ValueError(f"must be a path into the plan, such as data.max_length, not {shown(str(value))}")
     return value
+
+
+def text_of(answer: Any) -> str:
+    """An answer that is one text, or a list of one. ValueError when it is something else."""
+    if isinstance(answer, list) and len(answer) == 1:
+        answer = answer[0]
+    if not isinstance(answer, str):
+        raise ValueError("must be one text")
+    return answer
+
+
+def texts_of(answer: Any) -> list[str]:
+    """An answer that is a list of texts, or one text. ValueError when it is something else."""
+    texts = answer if isinstance(answer, list) else [answer]
+    if any(not isinstance(text, str) for text in texts):
+        raise ValueError("must be a list of texts")
+    return texts
 
 
 # --- the parts of a page
@@ -146,3 +169,13 @@ class Component(Part):
     def to_json(self) -> dict[str, Any]:
         value = super().to_json()
         return {"id": value.pop("id"), "type": value.pop("type"), "title": self.title, "line": self.line} | value
+
+
+TYPES: dict[str, type[Component] | type[Field]] = {}
+_Type = TypeVar("_Type", bound="type[Component] | type[Field]")
+
+
+def register(part: _Type) -> _Type:
+    """Put a type of component or field into the table."""
+    TYPES[part.type] = part
+    return part

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from pathlib import Path
+from shlex import quote
 
 from rich.console import Console
 from rich.markdown import Markdown
@@ -13,7 +14,15 @@ from rich.text import Text
 
 from tunebook.errors import PageError, Stopped
 from tunebook.pages import terminal
-from tunebook.pages.answers import CUSTOM, asks_more, check_answers, default_answers, kept_answers, save_answers
+from tunebook.pages.answers import (
+    CUSTOM,
+    Answers,
+    asks_more,
+    check_answers,
+    default_answers,
+    kept_answers,
+    save_answers,
+)
 from tunebook.pages.catalog import find_page
 from tunebook.pages.components import Form, Navigation
 from tunebook.pages.items import make_item
@@ -29,11 +38,14 @@ def answer_by_defaults(page: Page, path: Path) -> dict[str, Answer]:
     PageError when an answer is required that only the reader can give; then nothing is written.
     """
     page.require()
-    kept = kept_answers(path, page)[0].values if path.exists() else {}
-    values = default_answers(page) | kept
+    kept, faults = kept_answers(path, page) if path.exists() else (Answers(page, {}), [])
+    if faults:
+        do = "Mend them there, or give another place with --answers."
+        raise PageError(f"{path} holds answers that do not fit, and it was left as it is.", do=do, faults=faults)
+    values = default_answers(page) | kept.values
     faults = check_answers(page, values)[1]
     if faults:
-        do = f"Answer it with `tunebook page play {page.name} --answers {path}`, without --defaults."
+        do = f"Answer it with `tunebook page play {quote(page.name)} --answers {quote(str(path))}`, without --defaults."
         raise PageError("Not every question has a default answer.", do=do, faults=faults)
     save_answers(path, page, values)
     return values
@@ -74,12 +86,12 @@ class _Player:
         except terminal.Interrupted:
             self._save()
             what = f"Stopped after {self._answered()} of {len(self.page.questions)} answers."
-            do = f"`tunebook page play {self.page.name} --answers {self.path}` goes on."
+            do = f"`tunebook page play {quote(self.page.name)} --answers {quote(str(self.path))}` goes on."
             raise Stopped(what, exit_code=130, kept=f"They are kept in {self.path}.", do=do) from None
         self.whole = True
         self._save()
         self._say(f"Your answers are in {self.path}.")
-        self._say(f"Next: tunebook plan {self.path} --data DATA --model MODEL -o plan.yaml")
+        self._say(f"Next: tunebook plan {quote(str(self.path))} --data DATA --model MODEL -o plan.yaml")
 
     def _offer_earlier_answers(self) -> None:
         if not self.path.exists():
@@ -129,10 +141,11 @@ class _Player:
 
     def _put(self, question: Part, answer: Answer) -> None:
         """Keep `answer` where it is one; what an interrupted reader typed may not fit yet."""
-        self.values.pop(question.id, None)
+        if not answer:
+            self.values.pop(question.id, None)
+            return
         with suppress(ValueError):
-            if answer:
-                self.values[question.id] = question.accept(answer)
+            self.values[question.id] = question.accept(answer)
 
     def _ask(self, question: Part, earlier: Answer) -> Answer:
         if question.asks == "order":

@@ -151,5 +151,5 @@ def arrange(question: str, lines: Sequence[str]) -> list[str]:
     try:
         app.run()
     except (KeyboardInterrupt, EOFError):
-        raise Interrupted(state.lines) from None
+        raise Interrupted(state.lines if state.lines != list(lines) else "") from None
     return state.lines
