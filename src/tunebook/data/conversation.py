@@ -41,13 +41,15 @@ class Conversation:
     """Messages in order, the tools that the assistant may call, and where they stood.
 
     `line` counts from 1: the line of a JSONL or text file, the row of any other. `group` names what the row belongs to
-    (a column of the user's own), and `raw` is the row as it was read; neither is part of the content.
+    (a column of the user's own), `copies` how often an epoch trains it, and `raw` is the row as it was read; none of
+    them is part of the content.
     """
 
     messages: tuple[Message, ...]
     tools: tuple[Mapping[str, Any], ...] = ()
     line: int = 0
     group: str | None = field(default=None, compare=False)
+    copies: int = field(default=1, compare=False)
     raw: Any = field(default=None, compare=False, repr=False)
 
     @cached_property

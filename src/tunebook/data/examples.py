@@ -19,7 +19,7 @@ Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
-_FORMAT = b"tunebook examples 1"
+_FORMAT = b"tunebook examples 2"
 _ROWS_A_BATCH = 1024
 SCHEMA = pa.schema(
     [
@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("prompt_length", pa.int32()),
         ("line", pa.int64()),
         ("group", pa.uint64()),
+        ("copies", pa.int32()),
         ("id", pa.string()),
         ("reference", pa.string()),
     ],
@@ -45,7 +46,8 @@ class Example:
         trained   0   0    0   0   0      0       1   1   1
 
     `ids[:prompt_length]` is what inference sends for the last trained answer, whose words are `reference`. `group` is a
-    64-bit number; examples of one group stay on one side of the split. `id` depends on the content alone.
+    64-bit number; examples of one group stay on one side of the split. `id` depends on the content alone. An
+    epoch trains it `copies` times.
     """
 
     ids: Int32
@@ -55,6 +57,7 @@ class Example:
     prompt_length: int
     reference: str
     group: int = 0
+    copies: int = 1
 
     @property
     def prompt_ids(self) -> Int32:
@@ -114,6 +117,12 @@ class Examples(Sequence[Example]):
         return groups
 
     @property
+    def copies(self) -> Int32:
+        """How often an epoch trains each example."""
+        copies: Int32 = self._column("copies", np.int32)
+        return copies
+
+    @property
     def lines(self) -> Int64:
         """The line or row of the data file that each example comes from."""
         lines: Int64 = self._column("line", np.int64)
@@ -156,6 +165,7 @@ def _example(batch: Any, row: int) -> Example:
         prompt_length=batch.column("prompt_length")[row].as_py(),
         reference=batch.column("reference")[row].as_py(),
         group=batch.column("group")[row].as_py(),
+        copies=batch.column("copies")[row].as_py(),
     )
 
 
@@ -240,6 +250,7 @@ def as_batch(examples: Sequence[Example]) -> Any:
         pa.array([example.prompt_length for example in examples], pa.int32()),
         pa.array([example.line for example in examples], pa.int64()),
         pa.array([example.group for example in examples], pa.uint64()),
+        pa.array([example.copies for example in examples], pa.int32()),
         pa.array([example.id for example in examples], pa.string()),
         pa.array([example.reference for example in examples], pa.string()),
     ]

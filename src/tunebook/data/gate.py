@@ -14,7 +14,7 @@ from tunebook.data.conversation import Problem
 from tunebook.data.duplicates import RowIndex, find_leaks
 from tunebook.data.examples import Examples, copy_examples
 from tunebook.data.findings import Findings
-from tunebook.data.read import open_source
+from tunebook.data.open import open_data
 from tunebook.data.survey import Settings, Survey
 from tunebook.data.template import Template, chat_template
 from tunebook.errors import DataError, Fault
@@ -68,7 +68,7 @@ def examine(
     cache_folder: Path | None = None,
 ) -> Checked:
     """Look at every row and refuse nothing but a file that cannot be read as rows. Without a tokenizer, no examples."""
-    source = open_source(path, columns)
+    source = open_data(path, columns)
     template = Template(tokenizer) if tokenizer is not None else None
     model = cache.tokenizer_fingerprint(tokenizer, chat_template(tokenizer)) if template else None
     files = [(file.name if source.kind == "lines" else "", sha256(file)) for file in source.files]

@@ -37,6 +37,16 @@ class Source:
     shape: Shape | None
 
     @property
+    def form(self) -> str:
+        """The name of the form."""
+        return self.shape.name if self.shape else "unknown"
+
+    @property
+    def own_groups(self) -> bool:
+        """Is there a column that groups rows?"""
+        return self.shape is not None and "group" in self.shape.columns
+
+    @property
     def files(self) -> list[Path]:
         """The file, and those read with it line by line."""
         return line_files(self.path) if self.kind == "lines" else [self.path]

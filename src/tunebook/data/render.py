@@ -215,6 +215,7 @@ def _example(item: Rendered, encoding: Encoding) -> tuple[Example, bool]:
         prompt_length=first,
         reference=item.reference,
         group=group_of(item.conversation),
+        copies=item.conversation.copies,
     )
     return example, chars is None or chars[0] >= item.spans[-1][0]
 

@@ -10,7 +10,7 @@ from typing import Any
 from tunebook.data.conversation import Conversation, Problem
 from tunebook.data.encode import Encoding, encode
 from tunebook.data.examples import Example
-from tunebook.data.read import open_source
+from tunebook.data.open import open_data
 from tunebook.data.render import render_texts, tokenize
 from tunebook.data.template import Template
 from tunebook.errors import DataError
@@ -54,7 +54,7 @@ def show_row(path: Path, row: int, tokenizer: Any, columns: Mapping[str, str] | 
 
 def _find(path: Path, row: int, columns: Mapping[str, str] | None) -> Conversation | Problem:
     last = 0
-    for item in open_source(path, columns).conversations():
+    for item in open_data(path, columns).conversations():
         if item.line == row:
             return item
         last = item.line

@@ -22,6 +22,7 @@ from tunebook.plan.schema import DataPlan
 class Split:
     """Indices into the examples, rising. With a validation file of its own, `validation_indices` count in that file.
 
+    A training example that a mix of data sets weighs stands in `train_indices` as often as it is trained.
     `left_out` are training examples that stand in the validation file too. `fingerprint` names the split.
     """
 
@@ -46,6 +47,7 @@ def split(examples: Examples, data: DataPlan, seed: int, validation_examples: Ex
         validation, left_out = np.flatnonzero(held), np.zeros(0, np.int64)
         both = [examples.fingerprint]
     train = np.flatnonzero(~held)
+    train = np.repeat(train, examples.copies[train])
     if not len(train):
         raise DataError(
             "Every example stands in the validation file too; none is left to train on.", do="Give another."

@@ -20,6 +20,7 @@ from tunebook.data.duplicates import RowIndex, find_duplicates
 from tunebook.data.encode import Encoding, all_cores, encode
 from tunebook.data.examples import Example, ExampleWriter, copy_examples
 from tunebook.data.findings import Findings, TokenFindings
+from tunebook.data.mix import Mixture
 from tunebook.data.private import PERSONAL, find_private
 from tunebook.data.read import Source
 from tunebook.data.render import Rendered, TooLong, fit, group_of, render_texts, tokenize
@@ -41,9 +42,9 @@ class Settings:
 class Survey:
     """The pass, and what it has found so far. Without a template nothing is rendered and no example is written."""
 
-    def __init__(self, source: Source, template: Template | None, settings: Settings, folder: Path) -> None:
+    def __init__(self, source: Source | Mixture, template: Template | None, settings: Settings, folder: Path) -> None:
         self.source, self.template, self.settings, self.folder = source, template, settings, folder
-        self.findings = Findings(source.shape.name if source.shape else "unknown", source.kind)
+        self.findings = Findings(source.form, source.kind)
         self.index = RowIndex(folder / "index")
         if template:
             stop = template.end_of_turn
@@ -152,8 +153,7 @@ class Survey:
 
     def _leave_out_duplicates(self, rows: Path) -> None:
         """Name and count duplicates, and write the examples that remain, in groups that hold duplicates together."""
-        shape = self.source.shape
-        found = find_duplicates(self.index, own_groups=bool(shape and "group" in shape.columns))
+        found = find_duplicates(self.index, own_groups=self.source.own_groups)
         lines = self.index.column("line")
         place = np.arange(len(lines))
         again = found.first != place
