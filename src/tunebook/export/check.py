@@ -26,9 +26,13 @@ BATCH = 8
 
 
 def main() -> int:
-    """Answer one request. Exit 0 with a result, 3 with `result.json` saying why the folder cannot be loaded."""
+    """The process: ends when the one that started it ends."""
     end_with_parent()
-    folder, path = Path(sys.argv[1]), Path(sys.argv[2])
+    return work(Path(sys.argv[1]), Path(sys.argv[2]))
+
+
+def work(folder: Path, path: Path) -> int:
+    """Answer the request at `path`. 0 with a result, 3 with `result.json` saying why the folder cannot be loaded."""
     request = json.loads(path.read_text(encoding="utf-8"))
     try:
         model, tokenizer, missing = load(folder, request)
