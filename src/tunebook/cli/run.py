@@ -11,9 +11,8 @@ from tunebook.runs.store import Run, open_run, runs_folder
 
 # The plan of the demo: the answers ask for more than minutes on two cores allow, so these limits are set on top.
 DEMO_SETTINGS = (
-    "training.learning_rate=1e-3",
     "training.epochs.min=1",
-    "training.epochs.max=3",
+    "training.epochs.max=2",
     "data.max_length=256",
     "data.validation_path=held_out.jsonl",
     "evaluation.max_new_tokens=96",

@@ -26,13 +26,20 @@ def read_plan(path: Path, settings: list[str]) -> Plan:
 
 def absolute_paths(plan: Plan, base: Path) -> Plan:
     """`plan` with data and model paths that do not depend on where it is read from."""
-    data = {"path": str(base / plan.data.path)}
+    paths = {"data.path": str(base / plan.data.path)}
     if plan.data.validation_path:
-        data["validation_path"] = str(base / plan.data.validation_path)
-    model = plan.model
-    if find_model(model.name, base).kind == "folder" or (base / model.name).is_file():
-        model = model.model_copy(update={"name": str((base / Path(model.name).expanduser()).resolve())})
-    return plan.model_copy(update={"data": plan.data.model_copy(update=data), "model": model})
+        paths["data.validation_path"] = str(base / plan.data.validation_path)
+    name = Path(plan.model.name).expanduser()
+    if find_model(plan.model.name, base).kind == "folder" or (base / name).is_file():
+        paths["model.name"] = str((base / name).resolve())
+    value = plan.model_dump(mode="json", by_alias=True)
+    for path, new in paths.items():
+        section, key = path.split(".")
+        origin = value["origins"].get(path)
+        if origin and origin["value"] == value[section][key]:  # still not a hand's doing
+            origin["value"] = new
+        value[section][key] = new
+    return make_plan(value)
 
 
 def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] | None = None) -> Run:
