@@ -40,8 +40,9 @@ def judge_demo(run: Run) -> str:
     base, tuned = (read_json(run.folder / "evaluation" / f"heldout-{side}.json") for side in ("base", "tuned"))
     report = read_json(run.report)
     if not tuned["loss"] < base["loss"]:
+        losses = f"{tuned['loss']:.4f} against {base['loss']:.4f}"
         raise TrainingError(
-            f"The tuned model is not better than its base: held-out loss {tuned['loss']:.4f} against {base['loss']:.4f}.",
+            f"The tuned model is not better than its base: held-out loss {losses}.",
             kept=f"Everything is in {run.folder}.",
             do="Read report.html there, and try another learning rate with --set training.learning_rate=...",
         )

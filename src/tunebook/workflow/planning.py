@@ -1,0 +1,165 @@
+"""From answers to a plan with all that is known before a run: the data is looked at, the model found, every fault told."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tunebook.data.gate import examine
+from tunebook.data.read import open_source
+from tunebook.data.split import split
+from tunebook.data.survey import Settings
+from tunebook.data.template import chat_template
+from tunebook.errors import DataError, Fault, PlanError, TunebookError
+from tunebook.model.sources import SMOLLM2, cache_folder, find_model, model_folder, weights_bytes, weights_sha256
+from tunebook.pages.answers import Answers
+from tunebook.plan.advice import Advice, advise
+from tunebook.plan.compile import compile_plan, take_advice
+from tunebook.plan.facts import Facts
+from tunebook.plan.schema import Origin, Plan
+
+_LARGE = 64_000_000  # bytes; rows of a larger file are counted and not tokenized
+_HASHED = 8_000_000_000  # bytes of weights; reading more takes minutes
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, what is known of its data, and what could be better."""
+
+    plan: Plan
+    facts: Facts
+    advice: list[Advice]
+
+
+def plan_run(
+    read_answers: Callable[[], Answers | None],
+    data: str,
+    model: str,
+    folder: Path,
+    settings: Sequence[str] = (),
+    accept: Collection[str] | Literal["all"] = (),
+) -> Planned:
+    """Plan a run. `data` and `model` count from the working folder; in the plan, paths count from `folder`, its own.
+
+    `read_answers` gives the answers, or None for none. PlanError holds every fault at once: of the answers, of what
+    they ask for, of the data, of the model. DataError when no row of the data can be trained.
+    """
+    faults: list[Fault] = []
+    plan: Plan | None = None
+    with _gathered(faults):
+        answers = read_answers()
+        page, values = (answers.page, answers.values) if answers else (None, {})
+        plan = compile_plan(page, values, _from(folder, data), _model_from(folder, model), settings)
+    for path in _data_files(plan, folder) if plan else [Path(data)]:
+        with _gathered(faults):
+            open_source(path)
+    with _gathered(faults):
+        find_model(plan.model.name, folder) if plan else find_model(model)
+    if faults or plan is None:
+        raise PlanError("No plan was made.", kept="Nothing was written.", do="Mend this:", faults=faults)
+    plan = with_hash(plan, folder)
+    facts = measure(plan, folder)
+    plan = take_advice(plan, accept, facts)
+    return Planned(plan, facts, advise(plan, facts))
+
+
+@contextmanager
+def _gathered(faults: list[Fault]) -> Iterator[None]:
+    """Keep the faults of an error instead of ending with it."""
+    try:
+        yield
+    except TunebookError as error:
+        faults += error.faults or [Fault("", " ".join(part for part in (error.what, error.do) if part))]
+
+
+def _from(folder: Path, path: str) -> str:
+    """`path`, which counts from the working folder, as it counts from `folder`."""
+    try:
+        return os.path.relpath(Path(path).expanduser().absolute(), folder.absolute())
+    except ValueError:  # another drive
+        return str(Path(path).absolute())
+
+
+def _model_from(folder: Path, model: str) -> str:
+    """The same for a model that is a folder or file here; names and aliases stay."""
+    return _from(folder, model) if model != SMOLLM2 and Path(model).expanduser().exists() else model
+
+
+def _data_files(plan: Plan, folder: Path) -> list[Path]:
+    return [folder / path for path in (plan.data.path, plan.data.validation_path) if path]
+
+
+def with_hash(plan: Plan, folder: Path) -> Plan:
+    """`plan` with the hash of the weights that it was made for, where they are here and can be read in a moment."""
+    source = find_model(plan.model.name, folder)
+    if plan.model.sha256 or source.kind == "hub":
+        return plan
+    size = Path(source.place).stat().st_size if source.kind == "gguf" else weights_bytes(plan.model.name, folder)
+    if not 0 < size <= _HASHED:
+        return plan
+    digest = weights_sha256(plan.model.name, folder)
+    origin = Origin(origin="default", why="the weights that were found when the plan was made", value=digest)
+    model = plan.model.model_copy(update={"sha256": digest})
+    return plan.model_copy(update={"model": model, "origins": {**plan.origins, "model.sha256": origin}})
+
+
+def measure(plan: Plan, folder: Path) -> Facts:
+    """Look at the data. Tokens are counted where the model's tokenizer is here and the file is not large.
+
+    DataError when no row can be trained.
+    """
+    size = sum(file.stat().st_size for path in _data_files(plan, folder) for file in open_source(path).files)
+    tokenizer = tokenizer_at_hand(plan.model.name, folder) if size <= _LARGE else None
+    settings = Settings(plan.data.max_length, plan.data.too_long, plan.data.duplicates)
+    checked = [
+        examine(path, plan.data.columns, tokenizer, settings, cache_folder() / "data")
+        for path in _data_files(plan, folder)
+    ]
+    found = checked[0].findings
+    examples = found.examples if found.tokens else found.good - found.duplicates * (plan.data.duplicates == "drop")
+    if examples < 1:
+        faults = [Fault(f"line {item.line}", item.message) for item in found.problems[:5]]
+        what = f"Nothing in {plan.data.path} can be trained: none of its {found.rows:,} rows is left."
+        raise DataError(what, kept="Nothing was written.", do="Mend the rows, or raise data.max_length.", faults=faults)
+    known = {"rows": found.rows, "examples": examples, "bad": found.bad}
+    if not found.tokens:
+        apart = len(checked) > 1
+        held_out = checked[1].findings.good if apart else round(plan.data.validation_share * examples)
+        return Facts(**known, training=examples if apart else examples - held_out, validation=held_out)
+    others = checked[1].examples if len(checked) > 1 else None
+    sides = split(checked[0].examples, plan.data, plan.training.seed, others)
+    rows = checked[0].examples
+    return Facts(
+        **known,
+        training=len(sides.train_indices),
+        validation=len(sides.validation_indices),
+        tokens=int(rows.lengths[sides.train_indices].sum()),
+        trained_tokens=int(rows.trained_counts[sides.train_indices].sum()),
+        longest=found.tokens.longest,
+        over_limit=found.tokens.rows_over,
+        exact=True,
+    )
+
+
+def tokenizer_at_hand(name: str, base: Path) -> Any | None:
+    """The model's tokenizer when it is on this disk and has a chat template, without loading torch; else None."""
+    source = find_model(name, base)
+    if source.kind == "gguf":
+        stem = Path(source.place).stem.lower()
+        if not any((cache_folder() / "models").glob(f"{glob.escape(stem)}-*/complete")):
+            return None  # converting takes half a minute; the run does it
+    elif source.kind == "hub":
+        return None
+    from transformers import PreTrainedTokenizerFast
+
+    try:
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(model_folder(name, base))
+        chat_template(tokenizer)
+    except (OSError, ValueError, KeyError, TypeError, TunebookError):
+        return None
+    return tokenizer
