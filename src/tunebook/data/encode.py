@@ -1,37 +1,72 @@
-"""Text -> tokens that know which characters they stand for."""
+"""Text -> tokens that know which characters they stand for.
+
+Tokenizers of the Rust library say so themselves. Most work on bytes, though, and then every token's length in bytes is
+known beforehand: places are found by adding up, which leaves the library less to keep and is a quarter quicker. A text
+whose bytes do not add up (a normalizer changed it, say) goes the library's own way.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from tunebook.errors import DataError
 
+Int64 = npt.NDArray[np.int64]
+
 
 class Encoding(Protocol):
-    """What is used of the Rust library's encodings."""
+    """The tokens of one text."""
 
-    @property
-    def ids(self) -> list[int]: ...
+    ids: list[int]
 
-    def char_to_token(self, char_pos: int) -> int | None: ...
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        """The tokens (first, one past the last) that hold any of the characters from `start` up to `end`."""
+        ...
 
-    def token_to_chars(self, token_index: int) -> tuple[int, int] | None: ...
+    def begins_before(self, token: int, char: int) -> bool:
+        """Does `token` hold something of the text before character `char`?"""
+        ...
+
+    def ends(self) -> list[int]:
+        """How many characters are told, whole, when each token has been read."""
+        ...
 
 
-def encode(tokenizer: Any, texts: Sequence[str]) -> list[Encoding]:
-    """Encodings of `texts` without added special tokens: the template has written those that belong there."""
-    if not texts:
-        return []
-    if getattr(tokenizer, "is_fast", False):
-        rust = tokenizer.backend_tokenizer
-        rust.no_truncation()
-        rust.no_padding()
-        return list(rust.encode_batch(list(texts), add_special_tokens=False))
-    return [_Slow(tokenizer, text) for text in texts]
+class Encoder:
+    """A tokenizer, ready to encode many texts. It adds no special tokens: the template has written them."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._rust = tokenizer.backend_tokenizer if getattr(tokenizer, "is_fast", False) else None
+        self._lengths = _byte_lengths(self._rust) if self._rust else None
+
+    def __call__(self, texts: Sequence[str]) -> list[Encoding]:
+        """Encodings of `texts`, in order."""
+        if self._rust is None:
+            return [_Slow(self._tokenizer, text) for text in texts]
+        self._rust.no_truncation()
+        self._rust.no_padding()
+        if self._lengths is None:
+            return [_Offsets(made) for made in self._rust.encode_batch(list(texts), add_special_tokens=False)]
+        quick = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [_by_bytes(self._rust, text, made.ids, self._lengths) for text, made in zip(texts, quick, strict=True)]
+
+
+def _by_bytes(rust: Any, text: str, ids: list[int], lengths: Int64) -> Encoding:
+    ends = np.cumsum(lengths[ids]) if ids else np.zeros(0, np.int64)
+    ascii_text = text.isascii()
+    size = len(text) if ascii_text else len(text.encode("utf-8", "surrogatepass"))
+    changed = rust.normalizer is not None and not ascii_text
+    if changed or size != (ends[-1] if ids else 0):
+        return _Offsets(rust.encode(text, add_special_tokens=False))
+    return _Bytes(text, ids, ends)
 
 
 @contextmanager
@@ -45,47 +80,87 @@ def all_cores() -> Iterator[None]:
         os.environ["TOKENIZERS_PARALLELISM"] = before or "false"
 
 
-def token_span(encoding: Encoding, start: int, end: int) -> tuple[int, int]:
-    """The tokens (first, one past the last) that hold any of the characters from `start` up to `end`."""
-    first = next((token for at in range(start, end) if (token := encoding.char_to_token(at)) is not None), None)
-    last = next(
-        (token for at in range(end - 1, start - 1, -1) if (token := encoding.char_to_token(at)) is not None), None
-    )
-    if first is None or last is None:
-        return 0, 0
-    count = len(encoding.ids)
-    # A character of several bytes may be several tokens; the lookup names the first of them.
-    while last + 1 < count and (chars := encoding.token_to_chars(last + 1)) and chars[0] < end:
-        last += 1
-    return first, last + 1
+def _byte_lengths(rust: Any) -> Int64 | None:
+    """How many bytes each token stands for; None when the tokenizer does not work on bytes."""
+    if type(rust.decoder).__name__ != "ByteLevel" or type(rust.model).__name__ != "BPE":
+        return None
+    added = rust.get_added_tokens_decoder()
+    vocabulary = rust.get_vocab(with_added_tokens=False)
+    lengths = np.zeros(max([*vocabulary.values(), *added]) + 1, np.int64)
+    for token, number in vocabulary.items():
+        lengths[number] = len(token)  # each character of a byte-level token stands for one byte
+    for number, token in added.items():
+        lengths[number] = len(token.content.encode())
+    return lengths
 
 
-@dataclass(slots=True)
+class _Bytes:
+    """An encoding by adding up: token i ends at byte `ends[i]`."""
+
+    def __init__(self, text: str, ids: list[int], ends: Int64) -> None:
+        self.ids, self._ends, self._ascii, self._text = ids, ends, text.isascii(), text
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        first, last = np.searchsorted(self._ends, [self._byte(start), self._byte(end) - 1], side="right")
+        return int(first), int(last) + 1
+
+    def begins_before(self, token: int, char: int) -> bool:
+        return bool((self._ends[token - 1] if token else 0) < self._byte(char))
+
+    def ends(self) -> list[int]:
+        data = self._text.encode()
+        return [len(data[:end].decode("utf-8", "ignore")) for end in self._ends]
+
+    def _byte(self, char: int) -> int:
+        return char if self._ascii else len(self._text[:char].encode("utf-8", "surrogatepass"))
+
+
+class _Offsets:
+    """An encoding of the Rust library, by its own offsets."""
+
+    def __init__(self, made: Any) -> None:
+        self.ids, self._made = made.ids, made
+
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        token = self._made.char_to_token
+        first = next((found for at in range(start, end) if (found := token(at)) is not None), None)
+        last = next((found for at in range(end - 1, start - 1, -1) if (found := token(at)) is not None), None)
+        if first is None or last is None:
+            return 0, 0
+        # A character of several bytes may be several tokens; the lookup names the first of them.
+        while last + 1 < len(self.ids) and (chars := self._made.token_to_chars(last + 1)) and chars[0] < end:
+            last += 1
+        return first, last + 1
+
+    def begins_before(self, token: int, char: int) -> bool:
+        chars = self._made.token_to_chars(token)
+        return bool(chars and chars[0] < char)
+
+    def ends(self) -> list[int]:
+        return list(itertools.accumulate((end for _, end in self._made.offsets), max))
+
+
 class _Slow:
     """An encoding by a tokenizer without offsets: places are found by encoding the text up to them."""
 
-    tokenizer: Any
-    text: str
-    _ids: list[int] | None = None
+    def __init__(self, tokenizer: Any, text: str) -> None:
+        self._tokenizer, self._text = tokenizer, text
+        self.ids = self._encode(text)
 
-    @property
-    def ids(self) -> list[int]:
-        if self._ids is None:
-            self._ids = self._encode(self.text)
-        return self._ids
-
-    def char_to_token(self, char_pos: int) -> int | None:
-        before, with_it = self._encode(self.text[:char_pos]), self._encode(self.text[: char_pos + 1])
-        place = len(before) if before == self.ids[: len(before)] else len(with_it) - 1
-        if place >= len(self.ids):
+    def span(self, start: int, end: int) -> tuple[int, int]:
+        before, whole = self._encode(self._text[:start]), self._encode(self._text[:end])
+        if before != self.ids[: len(before)] or whole != self.ids[: len(whole)]:
             raise DataError(
                 "The tokenizer does not say where in the text its tokens stand, and splits an answer's first word.",
                 do="Use the model's fast tokenizer (a tokenizer.json in its folder).",
             )
-        return place
+        return len(before), len(whole)
 
-    def token_to_chars(self, token_index: int) -> tuple[int, int] | None:
-        return None
+    def begins_before(self, token: int, char: int) -> bool:
+        return False
+
+    def ends(self) -> list[int]:
+        return [len(self._tokenizer.decode(self.ids[: token + 1])) for token in range(len(self.ids))]
 
     def _encode(self, text: str) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])

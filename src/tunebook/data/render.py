@@ -20,7 +20,7 @@ from typing import Any, Literal
 import numpy as np
 
 from tunebook.data.conversation import Conversation, Message, Problem
-from tunebook.data.encode import Encoding, encode, token_span
+from tunebook.data.encode import Encoder, Encoding
 from tunebook.data.examples import Example
 from tunebook.data.sketch import normal
 from tunebook.data.template import Chat, Refused, Template
@@ -61,7 +61,7 @@ def render(
     (rendered,) = render_texts([conversation], template)
     if isinstance(rendered, Problem):
         return rendered
-    ((example, _),) = tokenize([rendered], encode(tokenizer, [rendered.text]))
+    ((example, _),) = tokenize([rendered], Encoder(tokenizer)([rendered.text]))
     return fit(example, max_length, too_long, tokenizer.bos_token_id)
 
 
@@ -204,9 +204,8 @@ def _example(item: Rendered, encoding: Encoding) -> tuple[Example, bool]:
     trained = np.zeros(len(ids), np.bool_)
     first = 0
     for start, end in item.spans:
-        first, past = token_span(encoding, start, end)
+        first, past = encoding.span(start, end)
         trained[first:past] = True
-    chars = encoding.token_to_chars(first)
     example = Example(
         ids=ids,
         trained=trained,
@@ -217,7 +216,7 @@ def _example(item: Rendered, encoding: Encoding) -> tuple[Example, bool]:
         group=group_of(item.conversation),
         copies=item.conversation.copies,
     )
-    return example, chars is None or chars[0] >= item.spans[-1][0]
+    return example, not encoding.begins_before(first, item.spans[-1][0])
 
 
 def group_of(conversation: Conversation) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.data.conversation import Conversation, Problem
-from tunebook.data.encode import Encoding, encode
+from tunebook.data.encode import Encoder, Encoding
 from tunebook.data.examples import Example
 from tunebook.data.open import open_data
 from tunebook.data.render import render_texts, tokenize
@@ -47,7 +47,7 @@ def show_row(path: Path, row: int, tokenizer: Any, columns: Mapping[str, str] | 
         raise DataError(
             f"Row {row} of {path} cannot be trained: {rendered.message}.", do="Mend it, or show another row."
         )
-    (encoding,) = encode(tokenizer, [rendered.text])
+    (encoding,) = Encoder(tokenizer)([rendered.text])
     ((example, _),) = tokenize([rendered], [encoding])
     return Shown(rendered.text, _tokens(rendered.text, example, encoding))
 
@@ -65,9 +65,7 @@ def _find(path: Path, row: int, columns: Mapping[str, str] | None) -> Conversati
 
 def _tokens(text: str, example: Example, encoding: Encoding) -> tuple[ShownToken, ...]:
     shown, told = [], 0
-    for place, (number, trained) in enumerate(zip(example.ids.tolist(), example.trained.tolist(), strict=True)):
-        chars = encoding.token_to_chars(place)
-        end = max(told, chars[1]) if chars else told
+    for number, trained, end in zip(example.ids.tolist(), example.trained.tolist(), encoding.ends(), strict=True):
         shown.append(ShownToken(number, text[told:end], trained))
-        told = end
+        told = max(told, end)
     return tuple(shown)

@@ -17,7 +17,7 @@ import numpy as np
 
 from tunebook.data.conversation import Conversation, Problem
 from tunebook.data.duplicates import RowIndex, find_duplicates
-from tunebook.data.encode import Encoding, all_cores, encode
+from tunebook.data.encode import Encoder, Encoding, all_cores
 from tunebook.data.examples import Example, ExampleWriter, copy_examples
 from tunebook.data.findings import Findings, TokenFindings
 from tunebook.data.mix import Mixture
@@ -73,6 +73,7 @@ class Survey:
 
         While the tokenizer, which needs no Python, encodes some rows in a thread of its own, the next are read here.
         """
+        encode = Encoder(self.template.tokenizer) if self.template else None
         with all_cores(), ThreadPoolExecutor(1) as thread:
             under_way: tuple[list[Rendered], Future[list[Encoding]]] | None = None
             for batch in _batches(self.source.conversations()):
@@ -80,13 +81,13 @@ class Survey:
                 yield from (item for item in batch if isinstance(item, Problem))
                 good = [item for item in batch if isinstance(item, Conversation)]
                 yield from self._private(good)
-                if self.template is None:
+                if self.template is None or encode is None:
                     self.index.add(good, [group_of(row) for row in good])
                     continue
                 texts = render_texts(good, self.template)
                 yield from (text for text in texts if isinstance(text, Problem))
                 rendered = [text for text in texts if isinstance(text, Rendered)]
-                encodings = thread.submit(encode, self.template.tokenizer, [text.text for text in rendered])
+                encodings = thread.submit(encode, [text.text for text in rendered])
                 if under_way:
                     yield from self._write(*under_way, writer)
                 under_way = rendered, encodings

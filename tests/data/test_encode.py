@@ -1,0 +1,88 @@
+"""Places of tokens in the text are the same whichever way they are found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
+
+from tests.data.templates import DEEPSEEK, QWEN3
+from tests.tiny import tiny_tokenizer
+from tunebook.data.encode import Encoder, _Bytes, _Offsets, _Slow
+
+TOKENIZERS = {"tiny": tiny_tokenizer(), "qwen": QWEN3.tokenizer(), "deepseek": DEEPSEEK.tokenizer()}
+pieces = st.sampled_from(["<|im_end|>", "<think>", "<｜User｜>", " ", "\n\n", "naïve", "🦊", "的", "word", "  ", "é"])
+texts = st.lists(pieces | st.text(max_size=5), max_size=12).map("".join)
+
+
+@given(text=texts, name=st.sampled_from(sorted(TOKENIZERS)), data=st.data())
+@settings(max_examples=300)
+def test_places_by_adding_up_bytes_are_those_of_the_library(text, name, data):
+    tokenizer = TOKENIZERS[name]
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        return
+    (quick,) = Encoder(tokenizer)([text])
+    reference = _Offsets(tokenizer.backend_tokenizer.encode(text, add_special_tokens=False))
+    assert quick.ids == reference.ids == tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert isinstance(quick, _Bytes)
+    assert (quick.ends() or [0])[-1] == len(text)
+    if text:
+        start = data.draw(st.integers(0, len(text) - 1))
+        end = data.draw(st.integers(start + 1, len(text)))
+        first, past = quick.span(start, end)
+        assert (first, past) == reference.span(start, end)
+        assert quick.begins_before(first, start) == reference.begins_before(first, start)
+
+
+def test_a_text_that_a_normalizer_changes_goes_the_librarys_way():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.normalizer = normalizers.NFC()
+    plain, changed = Encoder(tokenizer)(["plain", "cafe\u0301 au lait"])
+    assert isinstance(plain, _Bytes)
+    assert isinstance(changed, _Offsets)
+    first, past = changed.span(6, 8)
+    assert tokenizer.decode(changed.ids[first:past]).strip() == "au"
+
+
+def test_a_tokenizer_that_does_not_work_on_bytes_uses_offsets():
+    rust = Tokenizer(models.BPE(unk_token="?"))
+    rust.pre_tokenizer = pre_tokenizers.Metaspace()
+    rust.decoder = decoders.Metaspace()
+    rust.train_from_iterator(["the quick fox", "a lazy dog"], trainers.BpeTrainer(special_tokens=["?"], vocab_size=60))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=rust, unk_token="?")
+    (made,) = Encoder(tokenizer)(["the lazy fox"])
+    assert isinstance(made, _Offsets)
+    first, past = made.span(9, 12)
+    assert tokenizer.decode(made.ids[first:past]).strip() == "fox"
+
+
+class Slow:
+    """A tokenizer without offsets, as the old Python ones are."""
+
+    is_fast = False
+
+    def __call__(self, text, add_special_tokens):
+        assert not add_special_tokens
+        return tiny_tokenizer()(text, add_special_tokens=False)
+
+    def decode(self, ids):
+        return tiny_tokenizer().decode(ids)
+
+
+def test_a_slow_tokenizer_finds_places_by_encoding_up_to_them():
+    text = "user\nHi<|im_end|>\nassistant\nHello there<|im_end|>\n"
+    (slow,) = Encoder(Slow())([text])
+    (quick,) = Encoder(tiny_tokenizer())([text])
+    assert isinstance(slow, _Slow)
+    place = text.index("Hello"), text.index("<|im_end|>\n", 20) + len("<|im_end|>")
+    assert slow.ids == quick.ids
+    assert slow.span(*place) == quick.span(*place)
+    assert slow.ends()[-1] == len(text)
+
+
+def test_a_slow_tokenizer_that_merges_across_the_place_is_refused():
+    (slow,) = Encoder(Slow())(["the capital of France"])
+    with pytest.raises(Exception, match="fast tokenizer"):
+        slow.span(6, 12)
