@@ -122,7 +122,7 @@ def set_values(value: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         name, _, text = setting.partition("=")
         path = name.strip()
         try:
-            if fault := _no_such_path(path) if "=" in setting else "is not of the form path=value":
+            if fault := path_fault(path) if "=" in setting else "is not of the form path=value":
                 raise ValueError(fault)
             new = load_yaml(text)
         except yaml.YAMLError as error:
@@ -130,15 +130,15 @@ def set_values(value: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         except ValueError as error:
             faults.append(Fault(path, str(error)))
         else:
-            _put(result, path.split("."), new)
+            put_value(result, path, new)
             result.setdefault("origins", {})[path] = {"from": "set", "why": "given with --set", "value": new}
     if faults:
         raise PlanError("A --set could not be applied.", do="`tunebook plan --schema` lists the paths.", faults=faults)
     return result
 
 
-def _no_such_path(path: str) -> str:
-    """Why `--set` cannot write to `path`, or nothing."""
+def path_fault(path: str) -> str:
+    """Why nothing can be set at `path`, or nothing where it is a value of the plan."""
     known = [".".join(parts) for parts in _leaf_paths(Plan) if parts[0] not in _KEPT]
     if path in known:
         return ""
@@ -149,12 +149,14 @@ def _no_such_path(path: str) -> str:
     return "is not a value of the plan" + (f"; did you mean {close[0]}?" if close else "")
 
 
-def _put(value: dict[str, Any], parts: list[str], new: Any) -> None:
-    for part in parts[:-1]:
-        if not isinstance(value.get(part), dict):
-            value[part] = {}
-        value = value[part]
-    value[parts[-1]] = new
+def put_value(value: dict[str, Any], path: str, new: Any) -> None:
+    """Set the value at a dotted path of a plan's plain values, making sections on the way."""
+    *sections, last = path.split(".")
+    for section in sections:
+        if not isinstance(value.get(section), dict):
+            value[section] = {}
+        value = value[section]
+    value[last] = new
 
 
 def values_by_path(plan: Plan) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tunebook.plan.when import Schedule
 from tunebook.steps import BY_ID, STEP_IDS, violations
 
 METRICS: tuple[Metric, ...] = get_args(Metric)
+METRICS_BUT_BLEU: tuple[Metric, ...] = tuple(name for name in METRICS if name != "bleu")
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -193,7 +194,7 @@ class Plan(Section):
     evaluation: EvaluationPlan = EvaluationPlan()
     checkpoints: CheckpointPlan = CheckpointPlan()
     stopping: StoppingPlan = StoppingPlan()
-    metrics: tuple[Metric, ...] = tuple(name for name in METRICS if name != "bleu")
+    metrics: tuple[Metric, ...] = METRICS_BUT_BLEU
     quality: QualityPlan = QualityPlan()
     review: ReviewPlan = ReviewPlan()
     export: ExportPlan = ExportPlan()

@@ -1,4 +1,4 @@
-"""From answers to a plan with all that is known before a run: the data is looked at, the model found, every fault told."""
+"""From answers to a plan with all that is known before a run: data looked at, model found, every fault told at once."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def plan_run(
         with _gathered(faults):
             open_source(path)
     with _gathered(faults):
-        find_model(plan.model.name, folder) if plan else find_model(model)
+        find_model(_model_here(plan, folder) if plan else model)
     if faults or plan is None:
         raise PlanError("No plan was made.", kept="Nothing was written.", do="Mend this:", faults=faults)
     plan = with_hash(plan, folder)
@@ -91,18 +91,25 @@ def _model_from(folder: Path, model: str) -> str:
 
 
 def _data_files(plan: Plan, folder: Path) -> list[Path]:
-    return [folder / path for path in (plan.data.path, plan.data.validation_path) if path]
+    """The files as they lie here; `folder` itself need not be there yet."""
+    return [Path(os.path.normpath(folder / path)) for path in (plan.data.path, plan.data.validation_path) if path]
+
+
+def _model_here(plan: Plan, folder: Path) -> str:
+    here = os.path.normpath(folder / Path(plan.model.name).expanduser())
+    return here if plan.model.name != SMOLLM2 and os.path.exists(here) else plan.model.name  # noqa: PTH110
 
 
 def with_hash(plan: Plan, folder: Path) -> Plan:
     """`plan` with the hash of the weights that it was made for, where they are here and can be read in a moment."""
-    source = find_model(plan.model.name, folder)
+    name = _model_here(plan, folder)
+    source = find_model(name)
     if plan.model.sha256 or source.kind == "hub":
         return plan
-    size = Path(source.place).stat().st_size if source.kind == "gguf" else weights_bytes(plan.model.name, folder)
+    size = Path(source.place).stat().st_size if source.kind == "gguf" else weights_bytes(name)
     if not 0 < size <= _HASHED:
         return plan
-    digest = weights_sha256(plan.model.name, folder)
+    digest = weights_sha256(name)
     origin = Origin(origin="default", why="the weights that were found when the plan was made", value=digest)
     model = plan.model.model_copy(update={"sha256": digest})
     return plan.model_copy(update={"model": model, "origins": {**plan.origins, "model.sha256": origin}})
@@ -114,7 +121,7 @@ def measure(plan: Plan, folder: Path) -> Facts:
     DataError when no row can be trained.
     """
     size = sum(file.stat().st_size for path in _data_files(plan, folder) for file in open_source(path).files)
-    tokenizer = tokenizer_at_hand(plan.model.name, folder) if size <= _LARGE else None
+    tokenizer = tokenizer_at_hand(_model_here(plan, folder)) if size <= _LARGE else None
     settings = Settings(plan.data.max_length, plan.data.too_long, plan.data.duplicates)
     checked = [
         examine(path, plan.data.columns, tokenizer, settings, cache_folder() / "data")
@@ -126,29 +133,31 @@ def measure(plan: Plan, folder: Path) -> Facts:
         faults = [Fault(f"line {item.line}", item.message) for item in found.problems[:5]]
         what = f"Nothing in {plan.data.path} can be trained: none of its {found.rows:,} rows is left."
         raise DataError(what, kept="Nothing was written.", do="Mend the rows, or raise data.max_length.", faults=faults)
-    known = {"rows": found.rows, "examples": examples, "bad": found.bad}
     if not found.tokens:
         apart = len(checked) > 1
         held_out = checked[1].findings.good if apart else round(plan.data.validation_share * examples)
-        return Facts(**known, training=examples if apart else examples - held_out, validation=held_out)
+        training = examples if apart else examples - held_out
+        return Facts(found.rows, examples, training, held_out, bad=found.bad)
     others = checked[1].examples if len(checked) > 1 else None
     sides = split(checked[0].examples, plan.data, plan.training.seed, others)
     rows = checked[0].examples
     return Facts(
-        **known,
+        found.rows,
+        examples,
         training=len(sides.train_indices),
         validation=len(sides.validation_indices),
         tokens=int(rows.lengths[sides.train_indices].sum()),
         trained_tokens=int(rows.trained_counts[sides.train_indices].sum()),
         longest=found.tokens.longest,
         over_limit=found.tokens.rows_over,
+        bad=found.bad,
         exact=True,
     )
 
 
-def tokenizer_at_hand(name: str, base: Path) -> Any | None:
+def tokenizer_at_hand(name: str) -> Any | None:
     """The model's tokenizer when it is on this disk and has a chat template, without loading torch; else None."""
-    source = find_model(name, base)
+    source = find_model(name)
     if source.kind == "gguf":
         stem = Path(source.place).stem.lower()
         if not any((cache_folder() / "models").glob(f"{glob.escape(stem)}-*/complete")):
@@ -158,7 +167,7 @@ def tokenizer_at_hand(name: str, base: Path) -> Any | None:
     from transformers import PreTrainedTokenizerFast
 
     try:
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(model_folder(name, base))
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(model_folder(name))
         chat_template(tokenizer)
     except (OSError, ValueError, KeyError, TypeError, TunebookError):
         return None

@@ -43,6 +43,14 @@ class Reading:
         """Was anything understood?"""
         return bool(self.rules or self.settings or self.adds_nothing)
 
+    def to_json(self) -> dict[str, Any]:
+        """The object of `tunebook rules --json`."""
+        return {
+            "rules": [rule.model_dump(mode="json") for rule in self.rules],
+            "settings": [item.model_dump(mode="json") for item in self.settings],
+            "not_understood": list(self.not_understood),
+        }
+
 
 def read_rules(text: str, purpose: Purpose = "stopping") -> Reading:
     """Read `text` as the answer to a question about `purpose`. Never raises; the same text gives the same reading."""

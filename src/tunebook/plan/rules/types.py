@@ -24,7 +24,6 @@ BETTER_HIGHER = ("bleu", "throughput")
 
 class _Rule(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-    source: str = ""
 
 
 class Plateau(_Rule):
@@ -36,6 +35,7 @@ class Plateau(_Rule):
     unit: Unit = "evaluations"
     min_delta: float | None = None
     min_delta_percent: float | None = None
+    source: str = ""
 
 
 class Rise(_Rule):
@@ -45,6 +45,7 @@ class Rise(_Rule):
     metric: Metric = "validation_loss"
     patience: int = Field(2, ge=1)
     unit: Unit = "evaluations"
+    source: str = ""
 
 
 class Threshold(_Rule):
@@ -56,6 +57,7 @@ class Threshold(_Rule):
     value: float
     patience: int = Field(1, ge=1)
     unit: Unit = "evaluations"
+    source: str = ""
 
 
 class Gap(_Rule):
@@ -66,6 +68,7 @@ class Gap(_Rule):
     percent: float | None = None
     patience: int = Field(1, ge=1)
     unit: Unit = "evaluations"
+    source: str = ""
 
 
 class Budget(_Rule):
@@ -74,6 +77,7 @@ class Budget(_Rule):
     kind: Literal["budget"] = "budget"
     amount: float = Field(gt=0)
     unit: Literal["minutes", "steps", "epochs", "tokens"]
+    source: str = ""
 
 
 Rule = Annotated[Plateau | Rise | Threshold | Gap | Budget, Field(discriminator="kind")]

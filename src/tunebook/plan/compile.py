@@ -1,0 +1,141 @@
+"""Answers + data + model -> a plan, each value with its origin. Nothing later reads answers.
+
+    answers.yaml   learning-rate: 3e-5 (Recommended)
+    plan           training.learning_rate 3e-05, from answer, why "Learning Rate: 3e-5 (Recommended)"
+
+Every fault is told at once: an answer that its reader cannot use, an order that cannot work, a `--set` for a path that
+is not there, a value out of range.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+from tunebook.errors import Fault, PlanError
+from tunebook.pages.page import Page
+from tunebook.pages.parts import Answer
+from tunebook.plan.advice import Advice, advise
+from tunebook.plan.bindings import PROSE, READERS, Asked, Draft, topic, value_of
+from tunebook.plan.facts import Facts
+from tunebook.plan.files import make_plan, path_fault, put_value, set_values
+from tunebook.plan.prose import ProseReader
+from tunebook.plan.rules.makers import Purpose
+from tunebook.plan.schema import Plan
+
+CUSTOM = ".custom"
+
+
+def compile_plan(
+    page: Page | None,
+    answers: Mapping[str, Answer],
+    data: str,
+    model: str,
+    settings: Sequence[str] = (),
+    accept: Collection[str] | Literal["all"] = (),
+    facts: Facts | None = None,
+) -> Plan:
+    """The plan that these answers ask for.
+
+    `answers` are by field id, as `load_answers` gives them for `page`; without a page, the known ids are read all the
+    same. `data` and `model` stand in the plan as given. `settings` are `path=value`, and win over answers. `accept`
+    names the paths whose advice is taken. PlanError holds every fault.
+    """
+    draft = draft_of(page, answers)
+    faults = [*draft.faults]
+    value = _plain_values(draft, data, model)
+    try:
+        value = set_values(value, [*settings])
+    except PlanError as error:
+        faults += error.faults
+    try:
+        plan = make_plan(value, "the plan from these answers")
+    except PlanError as error:
+        faults += error.faults
+    if faults:
+        what = "No plan can be made of this."
+        raise PlanError(what, kept="Nothing was written.", do="Mend what is named below.", faults=faults)
+    return take_advice(plan, accept, facts)
+
+
+def take_advice(plan: Plan, accept: Collection[str] | Literal["all"], facts: Facts | None = None) -> Plan:
+    """`plan` with the advice for the paths in `accept` ("all": for all that were not set by hand) carried out.
+
+    PlanError when there is no advice for a path that is named.
+    """
+    offered = {advice.path: advice for advice in advise(plan, facts)}
+    if accept == "all":
+        accept = [path for path in offered if path not in plan.origins or plan.origins[path].origin != "set"]
+    unknown = [path for path in accept if path not in offered]
+    if unknown:
+        there = ", ".join(offered) or "none"
+        faults = [Fault(path, f"there is no advice for this; advice is given for: {there}") for path in unknown]
+        raise PlanError("That advice cannot be taken.", do="`tunebook plan` shows what is advised.", faults=faults)
+    if not accept:
+        return plan
+    value = plan.model_dump(mode="json", by_alias=True)
+    for path in accept:
+        _carry_out(value, offered[path], plan)
+    return make_plan(value)
+
+
+def _carry_out(value: dict[str, Any], advice: Advice, plan: Plan) -> None:
+    put_value(value, advice.path, advice.value)
+    value["origins"][advice.path] = {"from": "advice", "why": advice.why, "value": advice.value}
+    if advice.path == "training.epochs.max" and plan.training.epochs.min > advice.value:
+        lowered = Advice("training.epochs.min", advice.value, f"lowered to the limit: {advice.why}")
+        _carry_out(value, lowered, plan)
+
+
+def draft_of(page: Page | None, answers: Mapping[str, Answer]) -> Draft:
+    """What the answers say: values with reasons, notes, what was not understood, and faults."""
+    draft = Draft()
+    prose: list[tuple[Purpose, Asked]] = []
+    for name, question, sets in _questions(page, answers):
+        answer = answers.get(name, "")
+        if not answer:
+            continue
+        if isinstance(answer, str) and answer.lower().startswith("custom") and answers.get(name + CUSTOM):
+            answer = answers[name + CUSTOM]
+        asked, about = Asked(question, answer), topic(name, sets, answer)
+        if about is None:
+            draft.notes[name] = asked.text
+        elif about in PROSE:
+            prose.append((about, asked))  # type: ignore[arg-type]
+        elif about not in READERS and (fault := path_fault(about)):
+            draft.faults.append(Fault(name, f"the page says that it sets {about}, which {fault}"))
+        else:
+            try:
+                READERS.get(about, value_of(about))(draft, asked)
+            except ValueError as error:
+                draft.faults.append(Fault(name, str(error)))
+    reader = ProseReader(draft)
+    for purpose, asked in prose:
+        reader.read(purpose, asked)
+    reader.finish()
+    return draft
+
+
+def _questions(page: Page | None, answers: Mapping[str, Answer]) -> list[tuple[str, str, str]]:
+    """(id, question, sets) of each question."""
+    if page is not None:
+        return [(part.id, part.question, part.sets) for part in page.questions]
+    return [(name, name.replace("-", " "), "") for name in answers if not name.endswith(CUSTOM)]
+
+
+def _plain_values(draft: Draft, data: str, model: str) -> dict[str, Any]:
+    """The draft as the plain values of a plan, origins and all."""
+    value: dict[str, Any] = {
+        "model": {"name": model},
+        "data": {"path": data},
+        "notes": draft.notes,
+        "not_understood": draft.not_understood,
+    }
+    origins: dict[str, Any] = {
+        "model.name": {"from": "set", "why": "given with --model", "value": model},
+        "data.path": {"from": "set", "why": "given with --data", "value": data},
+    }
+    for path, item in draft.values.items():
+        put_value(value, path, item)
+        origins[path] = {"from": "answer", "why": draft.why[path], "value": item}
+    return {**value, "origins": origins}
