@@ -95,6 +95,18 @@ def test_name_folder_and_time_stand_in_the_json_alone(finished):
     assert to_markdown(shorter) == to_markdown(report)
 
 
+def test_a_reason_that_names_the_run_and_its_folder_is_told_without_them(tmp_path):
+    run = make_run(tmp_path / "night-3")
+    events = EventWriter(run.events)
+    reason = f"The run 'night-3' was stopped. It is in {run.folder}. `tunebook resume night-3` goes on."
+    events.emit("warning", code="x", message=reason)
+    events.emit("run", state="stopped", reason=reason)
+    report = make_report(run.folder)
+    for text in (to_html(report), to_markdown(report)):
+        assert "tunebook resume RUN" in text
+        assert "night-3" not in text
+
+
 def test_the_page_is_whole_and_asks_nothing_from_elsewhere(finished):
     run, _ = finished
     page = Page((run.folder / "report.html").read_text())

@@ -47,6 +47,7 @@ class Record:
     retention: tuple[Retention, Retention] | None = None
     export: dict[str, Any] | None = None
     deployment: dict[str, Any] | None = None
+    judged: dict[str, Any] | None = None
     gaps: list[str] = field(default_factory=list)
 
 
@@ -66,6 +67,7 @@ def read_record(folder: Path) -> Record:
     record.retention = _pair(
         record, place, "retention-base.json", "retention-tuned.json", lambda path: Retention.from_json(read_json(path))
     )
+    record.judged = _take(record, place / "judge.json", _object)
     record.export = _take(record, folder / "export" / "export.json", _object)
     record.deployment = _take(record, folder / "export" / "deployment.json", _object)
     return record

@@ -46,6 +46,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         "lengths": _lengths(record),
         "signatures": signatures([row["reference"] for row in record.answers[0]]) if record.answers else {},
         "reviews": summary(folder),
+        "judge": record.judged,
         "export": _export(record),
         "not_understood": list(plan.not_understood) if plan else [],
         "warnings": list(dict.fromkeys([*status.warnings, *record.gaps])),

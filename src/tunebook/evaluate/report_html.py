@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tunebook.evaluate.chart import interval_line, loss_curves
-from tunebook.evaluate.report_words import ending, exported, facts, reviewed, score_rows
+from tunebook.evaluate.report_words import ending, exported, facts, judged, reviewed, score_rows, without_place
 
 SHOWN = 40  # answers on the page; report.json has all
 WORST = 3
@@ -33,6 +33,7 @@ def to_html(report: dict[str, Any]) -> str:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_clean
     )
     template = environment.from_string((folder / "report.html.jinja").read_text(encoding="utf-8"))
+    lists = (("Review", reviewed(report)), ("Judge model", judged(report)), ("Export", exported(report)))
     losers = sorted((row for row in report["answers"] if row["change"] < -1), key=lambda row: row["change"])
     worst = losers[:WORST]
     others = [row for row in report["answers"] if row not in worst]
@@ -52,7 +53,8 @@ def to_html(report: dict[str, Any]) -> str:
         scores=score_rows(report),
         regressions=_regressions(report),
         ending=ending(report),
-        lists=[(title, told) for title, told in (("Review", reviewed(report)), ("Export", exported(report))) if told],
+        lists=[(title, told) for title, told in lists if told],
+        warnings=[without_place(text, report) for text in report["warnings"]],
     )
 
 

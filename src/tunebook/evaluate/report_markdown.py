@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from tunebook.evaluate.report_words import ending, exported, facts, reviewed, score_rows
+from tunebook.evaluate.report_words import ending, exported, facts, judged, reviewed, score_rows, without_place
 
 SHOWN = 10  # answers in the text; report.json has all
 
@@ -26,9 +26,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         _next(report),
         _scores(report),
     ]
-    parts += [_answers(report), _end(report), _list("Review", reviewed(report))]
+    parts += [_answers(report), _end(report), _list("Review", reviewed(report)), _list("Judge model", judged(report))]
     parts.append(_list("Export", exported(report)))
-    parts += ["\n".join(f"> {_plain(text)}" for text in report["warnings"])]
+    parts += ["\n".join(f"> {_plain(without_place(text, report))}" for text in report["warnings"])]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

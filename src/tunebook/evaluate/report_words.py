@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
+
+
+def without_place(text: str, report: dict[str, Any]) -> str:
+    """`text` without the run's folder and name, where it quotes them or names them in a command."""
+    name = re.escape(report["name"])
+    text = text.replace(report["folder"], "the run folder").replace(f"'{report['name']}'", "this run")
+    return re.sub(rf"(`tunebook \w+) {name}(?=[` ])", r"\1 RUN", text)
 
 
 def facts(report: dict[str, Any]) -> list[str]:
@@ -24,7 +32,7 @@ def ending(report: dict[str, Any]) -> list[str]:
     """How training ended, which checkpoint is the result, how far each stopping rule had come."""
     end = report["end"]
     planned = f" of {end['planned_steps']:,} planned" if end["planned_steps"] else ""
-    reason = f": {end['reason']}" if end["reason"] else ""
+    reason = f": {without_place(end['reason'], report).rstrip('.')}" if end["reason"] else ""
     told = [f"Training ended after {end['step']:,} optimizer steps{planned}{reason}."]
     if end["result_step"]:
         told.append(f"The result is the checkpoint of step {end['result_step']:,}.")
@@ -50,6 +58,20 @@ def reviewed(report: dict[str, Any]) -> list[str]:
             f"agree (Krippendorff's alpha {agreed['alpha']:.2f})."
         )
     return told
+
+
+def judged(report: dict[str, Any]) -> list[str]:
+    """What a judge model said of the answers; nothing when the plan named none."""
+    found = report["judge"]
+    if not found or not found.get("interval"):
+        return []
+    interval = found["interval"]
+    silent = f" It gave no usable reply on {found['no_reply']}." if found["no_reply"] else ""
+    return [
+        f"{found['model']}, asked in both orders, found the tuned answer better in {found['better']}, the same in "
+        f"{found['same']} and worse in {found['worse']}: {interval['mean']:+.2f} on a scale from -1 to 1, "
+        f"99 % interval {interval['low']:+.2f} to {interval['high']:+.2f}.{silent}"
+    ]
 
 
 def exported(report: dict[str, Any]) -> list[str]:

@@ -1,0 +1,199 @@
+"""Can the success report be believed? Real runs of a small model, judged, and judged again with base and tuned swapped.
+
+    python benchmarks/judgement.py                      # 20 runs of each kind, some 25 minutes on one core
+    python benchmarks/judgement.py --runs 4 --swaps 100
+
+What is asked, with the share that is allowed:
+    swapped   base and tuned of the runs with a gain, swapped at random pair by pair: "better" in at most 2 %
+    still     runs at learning rate 0: answers "better" and training loss "falls" never
+    gain      runs whose held-out loss fell by more than a third: answers "better" in at least 90 %
+    forgot    a high learning rate on narrow data: general ability "no" in at least 90 %
+    gentle    a very low learning rate: general ability "yes" in at least 90 %
+
+The model is stories260K, the data nl2bash, banking77 and an instruction set, all from the folder `shared` beside the
+repository (or --model, a folder, and --data). Exit code 1 when a share is not kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the model is so small that a second thread costs more than it gives
+
+ROOT = Path(__file__).resolve().parent.parent
+SHARED = ROOT.parent / "shared" / "data"
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of run: its plan's training section, where its data come from, and the share that is asked for."""
+
+    training: dict[str, Any]
+    rows: Callable[[Path, int], list[Row]]
+    ask: str  # indicator=verdict
+    least: float
+
+
+def real_rows(data: Path, seed: int) -> list[Row]:
+    """340 rows of one of three real data sets, another part for every seed."""
+    sets = (_bash, _banking, _instructions)
+    rows = sets[seed % 3](data)
+    return random.Random(seed).sample(rows, 340)
+
+
+def narrow_rows(data: Path, seed: int) -> list[Row]:
+    """Hardly more than one answer, over and over."""
+    word = random.Random(seed).choice(["beep", "tick", "zap", "plop"])
+    return [{"prompt": f"Say {number}", "completion": f"{word} {number} {word}"} for number in range(80)]
+
+
+FULL = {"method": "full", "batch_size": 8}
+GAIN = FULL | {"learning_rate": 1e-3, "epochs": {"min": 1, "max": 3}}
+KINDS = {
+    "gain": Kind(GAIN, real_rows, "answers=yes", 0.9),
+    "still": Kind(FULL | {"learning_rate": 0.0, "epochs": {"min": 1, "max": 1}}, real_rows, "answers=no", 1.0),
+    "forgot": Kind(FULL | {"learning_rate": 1e-2, "epochs": {"min": 1, "max": 3}}, narrow_rows, "retention=no", 0.9),
+    "gentle": Kind(FULL | {"learning_rate": 1e-6, "epochs": {"min": 1, "max": 1}}, real_rows, "retention=yes", 0.9),
+}
+
+
+def main() -> int:
+    """Run everything, print a line a run and the shares at the end."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--runs", type=int, default=20, help="runs of each kind [20]")
+    options.add_argument("--swaps", type=int, default=1000, help="swaps over all runs with a gain [1000]")
+    options.add_argument("--model", type=Path, help="a model folder [stories260K, converted]")
+    options.add_argument("--data", type=Path, default=SHARED, help="where the data sets lie")
+    given = options.parse_args()
+    if not (given.data / "nl2bash").is_dir():
+        sys.exit(f"There are no data sets in {given.data}; name their folder with --data.")
+    with tempfile.TemporaryDirectory() as folder:
+        model = given.model or _stories(given.data, Path(folder))
+        kept = []
+        for name, kind in KINDS.items():
+            found = [_run(name, kind, seed, model, given.data, Path(folder)) for seed in range(given.runs)]
+            kept.append(_told(name, kind, found))
+            if name == "gain":
+                kept.append(_swapped([one for one in found if one["gained"]], given.swaps))
+    return 0 if all(kept) else 1
+
+
+def _run(name: str, kind: Kind, seed: int, model: Path, data: Path, folder: Path) -> dict[str, Any]:
+    """Train one run and judge it."""
+    from tunebook.evaluate.indicators import judge
+    from tunebook.evaluate.record import read_record
+    from tunebook.plan.files import make_plan
+    from tunebook.workflow.runner import run_steps
+    from tunebook.workflow.start import prepare_run
+
+    file = folder / f"{name}-{seed}.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in kind.rows(data, seed)))
+    plan = make_plan(
+        {
+            "model": {"name": str(model)},
+            "data": {"path": str(file), "max_length": 256, "validation_share": 0.15},
+            "training": kind.training | {"seed": seed},
+            "evaluation": {"prompts": 40, "max_new_tokens": 40},
+            "metrics": ["training_loss", "validation_loss"],
+            "export": {"formats": []},
+        }
+    )
+    started = time.perf_counter()
+    run = prepare_run(plan, f"{name}-{seed}", folder / "runs")
+    run_steps(run)
+    record = read_record(run.folder)
+    found = {one.id: one for one in judge(record)}
+    loss = found["validation"].numbers
+    result = {
+        "seed": seed,
+        "record": record,
+        "verdicts": {key: one.verdict for key, one in found.items()},
+        "gained": loss["tuned"] < loss["base"] * 2 / 3,
+    }
+    moved = f"held-out loss {loss['base']:.3f} -> {loss['tuned']:.3f}"
+    likeness = found["answers"].numbers
+    print(
+        f"{name} {seed}: {moved}, likeness {likeness['base']:.1f} -> {likeness['tuned']:.1f}, "
+        f"{', '.join(f'{key} {verdict}' for key, verdict in result['verdicts'].items())} "
+        f"({time.perf_counter() - started:.0f} s)",
+        flush=True,
+    )
+    return result
+
+
+def _told(name: str, kind: Kind, found: list[dict[str, Any]]) -> bool:
+    """Print the share of runs that came to the verdict asked for; is it enough?"""
+    indicator, verdict = kind.ask.split("=")
+    counted = [one for one in found if name != "gain" or one["gained"]]
+    hits = sum(one["verdicts"][indicator] == verdict for one in counted)
+    share = hits / len(counted) if counted else 0.0
+    ok = share >= kind.least
+    if name == "still":
+        falls = sum(one["verdicts"]["training_loss"] == "yes" for one in found)
+        print(f"== still: training loss said to fall in {falls} of {len(found)}")
+        ok = ok and not falls
+    print(
+        f"== {name}: {indicator} {verdict} in {hits} of {len(counted)} ({share:.0%}; asked {kind.least:.0%})",
+        flush=True,
+    )
+    return ok
+
+
+def _swapped(found: list[dict[str, Any]], swaps: int) -> bool:
+    """Swap base and tuned pair by pair, and count how often the answers are then called better."""
+    from tunebook.evaluate.indicators import answers
+
+    chance, hits = random.Random(0), 0
+    for number in range(swaps if found else 0):
+        record = found[number % len(found)]["record"]
+        hits += answers(_swap(record.answers, chance), _swap(record.held_out, chance)).verdict == "yes"
+    print(f"== swapped: better in {hits} of {swaps} ({hits / max(1, swaps):.1%}; allowed 2 %)", flush=True)
+    return bool(found) and hits <= 0.02 * swaps
+
+
+def _swap(pairs: Any, chance: random.Random) -> Any:
+    mixed = [pair if chance.random() < 0.5 else pair[::-1] for pair in zip(*pairs, strict=True)]
+    return tuple(list(side) for side in zip(*mixed, strict=True))
+
+
+def _stories(data: Path, folder: Path) -> Path:
+    """stories260K as a model folder."""
+    out = folder / "stories260K"
+    subprocess.run(
+        [sys.executable, str(data / "stories260K" / "convert.py"), str(out)], check=True, capture_output=True
+    )
+    return out
+
+
+def _bash(data: Path) -> list[Row]:
+    texts = [(data / "nl2bash" / name).read_text(encoding="utf-8").splitlines() for name in ("all.nl", "all.cm")]
+    return [{"prompt": prompt, "completion": command} for prompt, command in zip(*texts, strict=True)]
+
+
+def _banking(data: Path) -> list[Row]:
+    with (data / "banking77" / "train.csv").open(encoding="utf-8", newline="") as file:
+        return [
+            {"prompt": row["text"], "completion": row["category"].replace("_", " ")} for row in csv.DictReader(file)
+        ]
+
+
+def _instructions(data: Path) -> list[Row]:
+    rows = json.loads((data / "llms_from_scratch" / "instruction-data.json").read_text(encoding="utf-8"))
+    return [{"prompt": f"{row['instruction']}\n{row['input']}".strip(), "completion": row["output"]} for row in rows]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
