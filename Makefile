@@ -35,3 +35,20 @@ format: setup
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
+
+# The studio's libraries and font, by npm and scripts/package-lock.json (setup does it, too, where npm can reach them).
+.PHONY: studio-libraries browser-test screenshots
+studio-libraries: setup
+	$(BIN)/python scripts/studio_libraries.py
+
+.venv/browser: .venv/ready
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[browser]'
+	$(BIN)/python scripts/studio_libraries.py --tests
+	touch $@
+
+# Needs a Chromium: /usr/bin/chromium (Debian's package), or the path in CHROMIUM.
+browser-test: .venv/browser
+	$(BIN)/pytest tests/browser -m heavy
+
+screenshots: .venv/browser
+	$(BIN)/python tests/browser/screenshots.py build/screenshots

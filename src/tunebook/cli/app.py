@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("data", "data"),
     "demo": ("run", "demo"),
     "doctor": ("doctor", "doctor"),
+    "estimate": ("estimate", "estimate"),
     "run": ("run", "run"),
     "resume": ("run", "resume"),
     "stop": ("run", "stop"),
@@ -34,6 +35,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "review": ("review", "review"),
     "export": ("export", "export"),
     "chat": ("chat", "chat"),
+    "serve": ("serve", "serve"),
+    "deploy-test": ("serve", "deploy_test"),
+    "studio": ("studio", "studio"),
 }
 
 

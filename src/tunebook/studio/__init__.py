@@ -1,0 +1,1 @@
+"""The studio: a web app over run folders, pages and data, for one person on this machine."""

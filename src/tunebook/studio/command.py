@@ -1,0 +1,52 @@
+"""The command line, called by the studio: a run is started, and heavy work done, in a process of its own.
+
+So there is one path with two windows, the server stays small and quick, and what a library prints or breaks stays
+outside. Arguments are a list, never a shell's text, and what a user named stands behind `--`.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tunebook.errors import TunebookError
+
+
+def call(arguments: Sequence[str], folder: Path, *, seconds: float = 600) -> subprocess.CompletedProcess[str]:
+    """Run `tunebook ARGUMENTS` in `folder` to its end. TunebookError when it takes longer than `seconds`."""
+    command = [sys.executable, "-m", "tunebook", *arguments]
+    try:
+        return subprocess.run(
+            command,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise TunebookError(f"`tunebook {arguments[0]}` took more than {seconds:.0f} seconds and was ended.") from None
+
+
+def call_json(arguments: Sequence[str], folder: Path, *, seconds: float = 600) -> dict[str, Any]:
+    """The JSON object that `tunebook ARGUMENTS` prints. TunebookError with its sentence when it prints none."""
+    done = call(arguments, folder, seconds=seconds)
+    try:
+        value = json.loads(done.stdout)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise failure(done)
+    return value
+
+
+def failure(done: subprocess.CompletedProcess[str]) -> TunebookError:
+    """What a command that failed said, as an error."""
+    said = done.stderr.strip().splitlines()
+    return TunebookError("\n".join(said[-12:]) or f"The command ended with exit code {done.returncode}.")

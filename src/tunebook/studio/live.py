@@ -1,0 +1,158 @@
+"""A run as the studio sees it: read once, then only what its events file has grown by.
+
+`Live` keeps a run's status and, once somebody asked for curves, its metrics in columns. Ten thousand runs cost a stat
+each; a run of 100,000 steps costs its new lines. What stands here can be thrown away at any time: the files are the
+truth.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from array import array
+from bisect import bisect_right
+from dataclasses import replace
+from threading import Lock
+from typing import Any
+
+from tunebook.files import read_json
+from tunebook.runs.events import Event
+from tunebook.runs.lock import read_owner
+from tunebook.runs.status import Status, apply, read_status
+from tunebook.runs.store import Run
+from tunebook.steps import STEP_IDS
+
+_NOTHING = math.nan  # in a column: not measured, or not finite
+_METRICS = b'"kind": "metrics"'
+
+
+class Table:
+    """Metrics in columns, a row a metrics or evaluation event, what a resumed try superseded cut off."""
+
+    def __init__(self) -> None:
+        self.seq, self.step = array("q"), array("q")
+        self.values: dict[str, array[float]] = {}
+        self._said: dict[str, tuple[int, int]] = {}  # name -> first and last event that has it, if only as null
+        self.not_finite: list[tuple[int, str]] = []
+
+    def add(self, event: Event) -> None:
+        """Take a row, or cut rows off where the run was resumed."""
+        if event["kind"] == "run" and event["state"] == "resumed":
+            self._cut(bisect_right(self.step, event["step"]))
+        if event["kind"] not in ("metrics", "evaluation"):
+            return
+        rows = len(self.seq)
+        self.seq.append(event["seq"])
+        self.step.append(event["step"])
+        for name, value in event["values"].items():
+            column = self.values.setdefault(name, array("d", [_NOTHING]) * rows)
+            column.append(_NOTHING if value is None else value)
+            self._said[name] = (self._said.get(name, (event["seq"], 0))[0], event["seq"])
+        for column in self.values.values():
+            if len(column) == rows:
+                column.append(_NOTHING)
+        self.not_finite += [(event["seq"], name) for name in event.get("not_finite", ())]
+
+    def _cut(self, rows: int) -> None:
+        last = self.seq[rows - 1] if rows else 0
+        del self.seq[rows:], self.step[rows:]
+        for name, (first, newest) in list(self._said.items()):
+            del self.values[name][rows:]
+            self._said[name] = (first, min(newest, last))
+            if first > last:
+                del self.values[name], self._said[name]
+        self.not_finite = [pair for pair in self.not_finite if pair[0] <= last]
+
+    def to_json(self, since: int = 0) -> dict[str, Any]:
+        """As `tunebook metrics --json` prints it."""
+        first = bisect_right(self.seq, since)
+        table: dict[str, Any] = {"seq": self.seq[first:].tolist(), "step": self.step[first:].tolist()}
+        for name in sorted(self.values):
+            if self._said[name][1] > since:
+                table[name] = [None if value != value else value for value in self.values[name][first:]]
+        table["not_finite"] = [{"seq": seq, "metric": name} for seq, name in self.not_finite if seq > since]
+        return table
+
+
+class Live:
+    """One run, brought up to date on demand. Safe to use from several threads."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._lock = Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._offset, self._stamp, self.seq = 0, (0, 0, 0), 0
+        self._table: Table | None = None
+        self._killed: Status | None = None
+        self._status = Status(self.run.name, str(self.run.folder), order=_order(self.run))
+
+    def status(self) -> Status:
+        """The run's status now; `killed` when its process is gone without a word."""
+        with self._lock:
+            self._refresh()
+            if self._status.state != "running" or _alive(self.run):
+                now = self._status
+                return replace(now, steps=dict(now.steps), last=dict(now.last), checkpoints=dict(now.checkpoints))
+            if self._killed is None:
+                self._killed = read_status(self.run)
+            return self._killed
+
+    def table(self, since: int = 0) -> tuple[int, dict[str, Any]]:
+        """The last event's number, and the metrics of events above `since`."""
+        with self._lock:
+            if self._table is None:
+                self._forget()
+                self._table = Table()
+            self._refresh()
+            assert self._table is not None
+            return self.seq, self._table.to_json(since)
+
+    def _refresh(self) -> None:
+        try:
+            found = self.run.events.stat()
+        except FileNotFoundError:
+            return
+        stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
+        if stamp == self._stamp:
+            return
+        if found.st_size < self._offset or (self._stamp[0] and found.st_ino != self._stamp[0]):
+            table = self._table
+            self._forget()
+            self._table = Table() if table else None
+        with self.run.events.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self._take(data[:whole].split(b"\n")[:-1])
+        self._offset += whole
+        self._stamp, self._killed = stamp, None
+
+    def _take(self, lines: list[bytes]) -> None:
+        if self._table is None:  # a status needs the last metrics alone
+            marks = [_METRICS in line[:120] for line in lines]
+            last = len(marks) - 1 - marks[::-1].index(True) if True in marks else -1
+            lines = [line for place, line in enumerate(lines) if place == last or not marks[place]]
+        for line in lines:
+            try:
+                event = json.loads(line)
+                seq = event["seq"]
+            except (ValueError, TypeError, KeyError):
+                continue
+            self.seq = seq
+            apply(self._status, event)
+            if self._table is not None:
+                self._table.add(event)
+
+
+def _order(run: Run) -> tuple[str, ...]:
+    try:
+        return tuple(read_json(run.folder / "run.json").get("order") or STEP_IDS)
+    except (OSError, ValueError, AttributeError):
+        return STEP_IDS
+
+
+def _alive(run: Run) -> bool:
+    owner = read_owner(run.folder)
+    return owner is not None and owner.alive()

@@ -1,0 +1,55 @@
+"""How the API answers: JSON that is never NaN, and faults as `{"error": {"what", "kept", "do", "faults"}}`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from tunebook.errors import TunebookError
+from tunebook.files import to_json
+
+
+class Json(Response):
+    """A JSON answer. What is not finite is null, and half a surrogate pair is a question mark."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content).encode("utf-8", "replace")
+
+
+def error_json(what: str, kept: str = "", do: str = "", faults: list[dict[str, str]] | None = None) -> dict[str, Any]:
+    """The one shape of a fault."""
+    return {"error": {"what": what, "kept": kept, "do": do, "faults": faults or []}}
+
+
+def tell(error: TunebookError) -> dict[str, Any]:
+    """A TunebookError in that shape."""
+    faults = [{"where": fault.where, "message": fault.message} for fault in error.faults]
+    return error_json(error.what, error.kept, error.do, faults)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Every fault reaches the page as a sentence."""
+
+    @app.exception_handler(TunebookError)
+    async def _known(request: Request, error: TunebookError) -> Json:
+        missing = error.what.startswith("There is no ")
+        return Json(tell(error), 404 if missing else 409)
+
+    @app.exception_handler(RequestValidationError)
+    async def _misshapen(request: Request, error: RequestValidationError) -> Json:
+        faults = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
+        return Json(error_json("The request does not fit.", faults=faults), 422)
+
+    @app.exception_handler(HTTPException)
+    async def _unknown(request: Request, error: HTTPException) -> Json:
+        return Json(error_json(str(error.detail)), error.status_code)
+
+
+__all__ = ["Json", "add_handlers", "error_json", "run_in_threadpool", "tell"]

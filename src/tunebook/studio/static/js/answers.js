@@ -1,0 +1,58 @@
+// Answers of base and tuned side by side, at any evaluation. What a model wrote is text and nothing else.
+import { api, h, trying, whole } from "/static/js/core.js";
+
+const SHOWN = 6;
+
+export class Answers {
+  #steps = []; #chosen = null; #kept = new Map(); #shown = SHOWN;
+
+  constructor(run, box, tools) { this.run = run; this.box = box; this.tools = tools; }
+
+  steps(all) { this.#steps = all.filter((step) => step > 0); this.#draw(); }
+
+  add(step) {
+    this.#kept.delete(step);
+    if (step > 0 && !this.#steps.includes(step)) this.#steps.push(step);
+    this.#draw();
+  }
+
+  async #at(step) {
+    if (!this.#kept.has(step)) this.#kept.set(step, (await api(`runs/${this.run}/samples/${step}`)).answers);
+    return this.#kept.get(step);
+  }
+
+  #draw() {
+    if (!this.#steps.length) {
+      this.tools.replaceChildren();
+      this.box.replaceChildren(h("p", { className: "muted" }, "At each evaluation the held-out prompts are answered by the base and by the model as it is then."));
+      return;
+    }
+    const step = this.#chosen ?? this.#steps.at(-1);
+    const choice = h("select", { "aria-label": "Evaluation", onchange: () => { this.#chosen = Number(choice.value); this.#draw(); } },
+      this.#steps.map((at) => h("option", { value: String(at), selected: at === step }, `After step ${whole(at)}`)));
+    this.tools.replaceChildren(choice);
+    trying(() => this.#fill(step));
+  }
+
+  async #fill(step) {
+    const [base, tuned] = await Promise.all([this.#at(0).catch(() => []), this.#at(step)]);
+    const before = new Map(base.map((answer) => [answer.id, answer]));
+    const pairs = tuned.slice(0, this.#shown).map((answer) => pair(before.get(answer.id), answer));
+    const rest = tuned.length - this.#shown;
+    const more = rest > 0 && h("button", { type: "button", className: "quiet", onclick: () => { this.#shown += 20; this.#draw(); } }, `Show more (${rest})`);
+    this.box.replaceChildren(...pairs, ...(more ? [more] : []));
+  }
+}
+
+/** The last thing that was asked, out of the rendered prompt's markers. */
+function asked(prompt) {
+  const bare = prompt.replace(/<\|[^|]*\|>/g, "\n").split("\n").map((line) => line.trim()).filter((line) => line && !/^(system|user|assistant)$/.test(line));
+  return bare.join("\n") || prompt;
+}
+
+function pair(base, tuned) {
+  const said = (title, answer, kind) => h("div", { className: kind }, h("h3", {}, title, answer && !answer.ended ? " · cut at the limit" : ""), h("p", { dir: "auto" }, answer ? answer.answer || "(nothing)" : "not asked"));
+  return h("div", { className: "pair" }, h("p", { className: "prompt", dir: "auto" }, asked(tuned.prompt)),
+    h("div", { className: "said" }, said("Base", base, "base"), said("Tuned", tuned, "tuned")),
+    tuned.reference && h("details", {}, h("summary", {}, "Reference answer"), h("p", { dir: "auto" }, tuned.reference)));
+}

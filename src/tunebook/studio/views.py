@@ -1,0 +1,64 @@
+"""The pages that people see: Jinja2 templates, with prose from Markdown and everything else filled in by the API."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, Request
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.responses import HTMLResponse, Response
+
+from tunebook.studio.api_pages import page_row
+from tunebook.studio.api_runs import Here, about
+from tunebook.studio.rows import list_row
+
+routes = APIRouter(include_in_schema=False)
+HERE = Path(__file__).parent
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+
+
+def draw(template: str, status: int = 200, **values: Any) -> Response:
+    """Fill a template in; every value is escaped."""
+    return HTMLResponse(_templates().get_template(f"{template}.html.jinja").render(**values), status)
+
+
+@routes.get("/")
+def home(place: Here) -> Response:
+    """Pages and runs."""
+    pages = [page_row(place, key) for key in place.page_files()]
+    return draw("home", here="home", pages=pages, folder=place.folder)
+
+
+@routes.get("/pages/{key}")
+def page(key: str, place: Here) -> Response:
+    """One page, to be answered."""
+    found = place.page(key)
+    titles = {row.title: name for name, row in ((name, place.page(name)) for name in place.page_files())}
+    return draw("page", here="pages", page=found, key=key, titles=titles, data=place.data_files())
+
+
+@routes.get("/runs/{name}")
+def run(name: str, place: Here) -> Response:
+    """One run, live."""
+    live = place.live(name)
+    return draw("run", here="runs", name=name, row=list_row(live.status()), about=about(live.run))
+
+
+@routes.get("/runs/{name}/report")
+def report(name: str, place: Here) -> Response:
+    """The success report of a run."""
+    return draw("report", here="runs", name=place.run(name).name)
+
+
+@routes.get("/data")
+def data(place: Here, request: Request) -> Response:
+    """Data files, looked at before training does."""
+    return draw("data", here="data", files=place.data_files(), chosen=request.query_params.get("file", ""))
