@@ -18,13 +18,14 @@ import numpy.typing as npt
 
 from tunebook.errors import DataError
 
+Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
 
 class Encoding(Protocol):
     """The tokens of one text."""
 
-    ids: list[int]
+    ids: Int32
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         """The tokens (first, one past the last) that hold any of the characters from `start` up to `end`."""
@@ -56,15 +57,16 @@ class Encoder:
         if self._lengths is None:
             return [_Offsets(made) for made in self._rust.encode_batch(list(texts), add_special_tokens=False)]
         quick = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [_by_bytes(self._rust, text, made.ids, self._lengths) for text, made in zip(texts, quick, strict=True)]
+        return [_by_bytes(self._rust, text, made, self._lengths) for text, made in zip(texts, quick, strict=True)]
 
 
-def _by_bytes(rust: Any, text: str, ids: list[int], lengths: Int64) -> Encoding:
-    ends = np.cumsum(lengths[ids]) if ids else np.zeros(0, np.int64)
+def _by_bytes(rust: Any, text: str, made: Any, lengths: Int64) -> Encoding:
+    ids = np.array(made.ids, np.int32)
+    ends = lengths[ids].cumsum()
     ascii_text = text.isascii()
     size = len(text) if ascii_text else len(text.encode("utf-8", "surrogatepass"))
     changed = rust.normalizer is not None and not ascii_text
-    if changed or size != (ends[-1] if ids else 0):
+    if changed or size != (ends[-1] if len(ends) else 0):
         return _Offsets(rust.encode(text, add_special_tokens=False))
     return _Bytes(text, ids, ends)
 
@@ -97,7 +99,7 @@ def _byte_lengths(rust: Any) -> Int64 | None:
 class _Bytes:
     """An encoding by adding up: token i ends at byte `ends[i]`."""
 
-    def __init__(self, text: str, ids: list[int], ends: Int64) -> None:
+    def __init__(self, text: str, ids: Int32, ends: Int64) -> None:
         self.ids, self._ends, self._ascii, self._text = ids, ends, text.isascii(), text
 
     def span(self, start: int, end: int) -> tuple[int, int]:
@@ -119,7 +121,7 @@ class _Offsets:
     """An encoding of the Rust library, by its own offsets."""
 
     def __init__(self, made: Any) -> None:
-        self.ids, self._made = made.ids, made
+        self.ids, self._made = np.array(made.ids, np.int32), made
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         token = self._made.char_to_token
@@ -149,7 +151,7 @@ class _Slow:
 
     def span(self, start: int, end: int) -> tuple[int, int]:
         before, whole = self._encode(self._text[:start]), self._encode(self._text[:end])
-        if before != self.ids[: len(before)] or whole != self.ids[: len(whole)]:
+        if not all(np.array_equal(some, self.ids[: len(some)]) for some in (before, whole)):
             raise DataError(
                 "The tokenizer does not say where in the text its tokens stand, and splits an answer's first word.",
                 do="Use the model's fast tokenizer (a tokenizer.json in its folder).",
@@ -162,5 +164,5 @@ class _Slow:
     def ends(self) -> list[int]:
         return [len(self._tokenizer.decode(self.ids[: token + 1])) for token in range(len(self.ids))]
 
-    def _encode(self, text: str) -> list[int]:
-        return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
+    def _encode(self, text: str) -> Int32:
+        return np.array(self._tokenizer(text, add_special_tokens=False)["input_ids"], np.int32)

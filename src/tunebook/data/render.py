@@ -200,7 +200,7 @@ def tokenize(rendered: Sequence[Rendered], encodings: Sequence[Encoding]) -> lis
 
 
 def _example(item: Rendered, encoding: Encoding) -> tuple[Example, bool]:
-    ids = np.array(encoding.ids, np.int32)
+    ids = encoding.ids
     trained = np.zeros(len(ids), np.bool_)
     first = 0
     for start, end in item.spans:
