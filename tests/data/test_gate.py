@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -205,6 +207,26 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "cache").write_text("in the way")
     with pytest.raises(DataError, match="TUNEBOOK_CACHE"):
         check(tmp_path, pairs(3))
+
+
+def test_what_no_one_used_for_a_month_is_forgotten_and_what_is_used_stays(tmp_path):
+    cache = tmp_path / "cache"
+    kept = check(tmp_path, pairs(3)).quarantine.parent
+    old = check(tmp_path, pairs(4)).quarantine.parent
+    (cache / ".torn.x").mkdir()
+    long_ago = time.time() - 31 * 86_400
+    for folder in (kept, old, cache / ".torn.x"):
+        os.utime(folder, (long_ago, long_ago))
+    check(tmp_path, pairs(3))
+    new = check(tmp_path, pairs(5)).quarantine.parent
+    assert set(cache.iterdir()) == {kept, new}
+
+
+def test_progress_is_told_while_rows_are_read(tmp_path):
+    told: list[int] = []
+    path = save(tmp_path / "rows.jsonl", pairs(600))
+    gate.examine(path, None, None, survey.Settings(), tmp_path / "cache", told.append)
+    assert told == [256, 512, 600]
 
 
 def test_without_a_tokenizer_rows_and_duplicates_are_still_looked_at(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +47,8 @@ def check(
     from tunebook.data.survey import Settings
 
     tokenizer = _tokenizer(model) if model else None
-    checked = examine(path, _mapping(columns), tokenizer, Settings(max_length, too_long))
+    with _counting() as progress:
+        checked = examine(path, _mapping(columns), tokenizer, Settings(max_length, too_long), progress=progress)
     if as_json:
         print_json(checked.findings.to_json())
     else:
@@ -70,6 +73,18 @@ def show(path: Path, model: str, row: int, columns: tuple[str, ...], as_json: bo
         print_json(shown.to_json())
     else:
         _draw(shown)
+
+
+@contextmanager
+def _counting() -> Iterator[Callable[[int], None] | None]:
+    """Rows counted on standard error while someone watches."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("Reading rows") as status:
+        yield lambda rows: status.update(f"{rows:,} rows read")
 
 
 def _tokenizer(model: str) -> Any:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tunebook.errors import DataError
 
-VERSION = 1
+VERSION = 2
+_UNUSED_SECONDS, _UNFINISHED_SECONDS = 30 * 86_400, 86_400
 
 
 def default_folder() -> Path:
@@ -47,9 +50,12 @@ def once(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
     """
     done = folder / key
     if done.is_dir():
+        with contextlib.suppress(OSError):  # a cache that may only be read is no fault
+            os.utime(done)
         return done
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        _forget_old(folder)
         aside = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=folder))
     except OSError as error:
         raise _unwritable(folder, error) from None
@@ -61,6 +67,16 @@ def once(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return done
+
+
+def _forget_old(folder: Path) -> None:
+    """Remove what no one has used for a month, and what a crash left unfinished a day ago."""
+    now = time.time()
+    for entry in folder.iterdir():
+        with contextlib.suppress(OSError):
+            age = now - entry.stat().st_mtime
+            if age > (_UNFINISHED_SECONDS if entry.name.startswith(".") else _UNUSED_SECONDS):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _rename(aside: Path, done: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,8 +66,12 @@ def examine(
     tokenizer: Any | None,
     settings: Settings,
     cache_folder: Path | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Checked:
-    """Look at every row and refuse nothing but a file that cannot be read as rows. Without a tokenizer, no examples."""
+    """Look at every row and refuse nothing but a file that cannot be read as rows. Without a tokenizer, no examples.
+
+    `progress` is called now and then with the number of rows read so far.
+    """
     source = open_data(path, columns)
     template = Template(tokenizer) if tokenizer is not None else None
     model = cache.tokenizer_fingerprint(tokenizer, chat_template(tokenizer)) if template else None
@@ -75,7 +79,7 @@ def examine(
     key = cache.key_of(files, source.kind, columns, model, settings.max_length, settings.too_long, settings.duplicates)
 
     def make(folder: Path) -> None:
-        survey = Survey(source, template, settings, folder)
+        survey = Survey(source, template, settings, folder, progress)
         write_json(folder / "findings.json", survey.run().to_json())
 
     return _open(cache.once(cache_folder or cache.default_folder(), key, make))

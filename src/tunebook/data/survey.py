@@ -7,7 +7,7 @@ and `quarantine.jsonl` (the bad rows, each with line, code and reason).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +42,16 @@ class Settings:
 class Survey:
     """The pass, and what it has found so far. Without a template nothing is rendered and no example is written."""
 
-    def __init__(self, source: Source | Mixture, template: Template | None, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self,
+        source: Source | Mixture,
+        template: Template | None,
+        settings: Settings,
+        folder: Path,
+        progress: Callable[[int], None] | None = None,
+    ) -> None:
         self.source, self.template, self.settings, self.folder = source, template, settings, folder
+        self.progress = progress or (lambda rows: None)
         self.findings = Findings(source.form, source.kind)
         self.index = RowIndex(folder / "index")
         if template:
@@ -74,10 +82,12 @@ class Survey:
         While the tokenizer, which needs no Python, encodes some rows in a thread of its own, the next are read here.
         """
         encode = Encoder(self.template.tokenizer) if self.template else None
+        first = True
         with all_cores(), ThreadPoolExecutor(1) as thread:
             under_way: tuple[list[Rendered], Future[list[Encoding]]] | None = None
             for batch in _batches(self.source.conversations()):
                 self.findings.rows += len(batch)
+                self.progress(self.findings.rows)
                 yield from (item for item in batch if isinstance(item, Problem))
                 good = [item for item in batch if isinstance(item, Conversation)]
                 yield from self._private(good)
@@ -87,12 +97,30 @@ class Survey:
                 texts = render_texts(good, self.template)
                 yield from (text for text in texts if isinstance(text, Problem))
                 rendered = [text for text in texts if isinstance(text, Rendered)]
+                if first:
+                    yield from self._as_inference_encodes(rendered, encode)
+                    first = False
                 encodings = thread.submit(encode, [text.text for text in rendered])
                 if under_way:
                     yield from self._write(*under_way, writer)
                 under_way = rendered, encodings
             if under_way:
                 yield from self._write(*under_way, writer)
+
+    def _as_inference_encodes(self, rendered: list[Rendered], encode: Encoder) -> Iterator[Problem]:
+        """Encode some prompts alone, as inference does, and tell where that gives other tokens than in the whole text.
+
+        A token across the border is seen in every row (`_look_at`); this finds the rarer cases, in the first rows.
+        """
+        prompts = encode([text.text[: text.spans[-1][0]] for text in rendered])
+        wholes = encode([text.text for text in rendered])
+        for text, prompt, whole in zip(rendered, prompts, wholes, strict=True):
+            first, _ = whole.span(*text.spans[-1])
+            differs = not np.array_equal(prompt.ids, whole.ids[:first])
+            if differs and not whole.begins_before(first, text.spans[-1][0]):
+                self._tokens().rows_that_differ_at_inference += 1
+                message = "the prompt alone is encoded otherwise than at the start of the whole text"
+                yield Problem(text.conversation.line, "split_token", message, "warning")
 
     def _write(
         self, rendered: list[Rendered], encodings: Future[list[Encoding]], writer: ExampleWriter
