@@ -110,7 +110,7 @@ def _reasons(rows: Sequence[Event], stopper: Stopper) -> Iterator[tuple[int, str
             evaluations += 1
             means = {name: max(seen) if name == "memory" else sum(seen) / len(seen) for name, seen in since.items()}
             since = {}
-            reason = stopper.after_evaluation(_moment(row, row.get("tokens", 0), evaluations, means | values))
+            reason = stopper.after_evaluation(_moment(row, row.get("seen_tokens", 0), evaluations, means | values))
         if reason:
             yield place, reason
 

@@ -168,10 +168,7 @@ def _evaluate(job: Job, state: TrainState, stopper: Stopper) -> str:
     statuses = [{"rule": s.rule, "text": s.text, "count": s.count, "of": s.of} for s in stopper.statuses()]
     job.emit(
         "evaluation",
-        step=state.step,
-        epoch=state.step / job.steps_per_epoch,
-        minutes=state.seconds / 60,
-        tokens=state.tokens,
+        **_place(job, state),
         values=measured,
         best=best,
         stopping=statuses,
@@ -187,14 +184,17 @@ def _tell_step(job: Job, state: TrainState, values: dict[str, float], seconds: f
     shown = {name: value for name, value in values.items() if name not in STEP_METRICS or name in job.plan.metrics}
     job.emit(
         "metrics",
-        step=state.step,
-        epoch=state.step / job.steps_per_epoch,
-        minutes=state.seconds / 60,
-        seen_tokens=state.tokens,
+        **_place(job, state),
         values=shown,
         parts=_rounded(state.parts),
         eta_seconds=state.seconds / state.step * (job.steps - state.step),
     )
+
+
+def _place(job: Job, state: TrainState) -> dict[str, float]:
+    """Where the run stands, as its events say it."""
+    epoch = state.step / job.steps_per_epoch
+    return {"step": state.step, "epoch": epoch, "minutes": state.seconds / 60, "seen_tokens": state.tokens}
 
 
 def _for_rules(values: Mapping[str, float]) -> dict[str, float]:
@@ -206,8 +206,8 @@ def _for_rules(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _moment(job: Job, state: TrainState, values: Mapping[str, float]) -> Moment:
-    epoch = state.step / job.steps_per_epoch
-    return Moment(state.step, epoch, state.seconds / 60, state.tokens, state.evaluations, values)
+    place = _place(job, state)
+    return Moment(state.step, place["epoch"], place["minutes"], state.tokens, state.evaluations, values)
 
 
 def _rounded(parts: Mapping[str, float]) -> dict[str, float]:

@@ -159,7 +159,7 @@ def _measure_base(context: Context) -> None:
     """What the base answers and loses on held-out data: LoRA begins as the base, so the model in memory is it."""
     context.engine.model.eval()
     values = evaluate(context, 0)
-    context.emit("evaluation", step=0, epoch=0.0, minutes=0.0, tokens=0, values=values, best=False, stopping=[])
+    context.emit("evaluation", step=0, epoch=0.0, minutes=0.0, seen_tokens=0, values=values, best=False, stopping=[])
     measure_retention_of(context, "base")
 
 
