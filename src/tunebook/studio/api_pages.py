@@ -83,8 +83,8 @@ def answer(key: str, given: Changes, place: Here) -> Response:
 @routes.post("/rules")
 def rules(given: Prose) -> Response:
     """What Tunebook reads in a text: rules and settings, each with its words, and the pieces it did not understand."""
+    from tunebook.plan.rules.describe import describe
     from tunebook.plan.rules.reader import read_rules
-    from tunebook.train.stopping import describe
 
     found = read_rules(given.text, given.purpose)
     settings = [setting.model_dump(mode="json") for setting in found.settings]

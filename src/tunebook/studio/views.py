@@ -10,19 +10,38 @@ from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from tunebook.plan.bindings import topic
 from tunebook.studio.api_pages import page_row
 from tunebook.studio.api_runs import Here, about
 from tunebook.studio.rows import list_row
 
 routes = APIRouter(include_in_schema=False)
+_COSTS = {
+    "training loss": "always measured",
+    "validation loss": "a look at held-out data",
+    "perplexity": "comes with validation loss",
+    "bleu": "slow: writes answers out",
+    "response length": "comes with the answers",
+    "throughput": "costs nothing",
+    "memory usage": "costs nothing",
+    "gradient norm": "costs nothing",
+}
 HERE = Path(__file__).parent
 
 
 @cache
 def _templates() -> Environment:
-    return Environment(
+    made = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
+    made.globals |= {"costs": costs, "about": lambda part: topic(part.id, part.sets, "") or ""}
+    return made
+
+
+def costs(label: str) -> str:
+    """What computing a metric costs, in a few words; empty for what is not a metric."""
+    words = label.lower()
+    return next((cost for name, cost in _COSTS.items() if name in words), "")
 
 
 def draw(template: str, status: int = 200, **values: Any) -> Response:

@@ -1,0 +1,112 @@
+// The plan beside the page: what the answers ask for, drawn again with each of them.
+import { $, api, figure, h, plural, toast, trying, whole } from "/static/js/core.js";
+
+const SHOWN = [["training.learning_rate", "Learning rate"], ["training.batch_size", "Batch size"], ["training.epochs", "Epochs"], ["training.warmup.strategy", "Warmup"], ["training.method", "Trains"], ["evaluation.schedule", "Evaluates"], ["stopping.rules", "Stops early"], ["metrics", "Measures"], ["review.policy", "Review"]];
+
+export class PlanPanel {
+  #key; #accept = new Set(); #asked = 0; #measuring = "";
+
+  constructor(key) {
+    this.#key = key;
+    const kept = JSON.parse(localStorage.getItem(`plan:${key}`) ?? "{}");
+    if ([...$("data").options].some((option) => option.value === kept.data)) $("data").value = kept.data;
+    if (kept.model) $("model").value = kept.model;
+    this.#accept = new Set(kept.accept ?? []);
+    $("data").addEventListener("change", () => this.draw());
+    $("model").addEventListener("change", () => this.draw());
+    $("start").addEventListener("click", () => this.#start());
+  }
+
+  #wanted() { return { page: this.#key, data: $("data").value, model: $("model").value.trim(), accept: [...this.#accept] }; }
+
+  async draw() {
+    const mine = ++this.#asked, wanted = this.#wanted();
+    localStorage.setItem(`plan:${this.#key}`, JSON.stringify(wanted));
+    $("start").disabled = true;
+    try {
+      const found = await api("plan", { method: "POST", body: wanted });
+      if (mine !== this.#asked) return;
+      this.#show(found, wanted);
+      $("start").disabled = !wanted.data || !wanted.model;
+      $("start-note").textContent = wanted.data ? "Nothing is spent before you start it." : "Choose the data to train on first.";
+      if (wanted.data && wanted.model && !found.plan.facts) this.#measure(wanted);
+    } catch (error) {
+      if (mine !== this.#asked) return;
+      const { what, faults = [] } = error.error ?? { what: error.message };
+      $("plan").replaceChildren(h("div", { className: "faults" }, what, h("ul", {}, faults.map((fault) => h("li", {}, fault.where ? `${fault.where}: ` : "", fault.message)))));
+    }
+  }
+
+  /** Rows and tokens, looked at once for a file; what fails there is said, and the plan stays. */
+  async #measure(wanted) {
+    const key = JSON.stringify([wanted.data, wanted.model]);
+    if (this.#measuring === key) return;
+    this.#measuring = key;
+    $("plan").append(h("p", { className: "muted small measuring" }, "Looking at the data …"));
+    try {
+      await api("facts", { method: "POST", body: wanted });
+      this.#measuring = "";
+      this.draw();
+    } catch (error) {
+      $("plan").querySelector(".measuring")?.replaceWith(h("div", { className: "faults" }, error.message));
+    }
+  }
+
+  #show({ plan, curve, steps, rules }, wanted) {
+    const at = (path) => path.split(".").reduce((value, part) => value?.[part], plan);
+    const rows = SHOWN.map(([path, label]) => {
+      if (path === "training.epochs") return row(label, `${at("training.epochs.min").value} to ${at("training.epochs.max").value}`, at("training.epochs.max"));
+      if (path === "stopping.rules") return row(label, rules.length ? rules.map((rule) => rule.replace(/^stop /, "")).join("; or ") : "by no rule", null);
+      const item = at(path);
+      return row(label, words(path, item.value), item);
+    });
+    const known = plan.facts;
+    const facts = known && h("dl", { className: "values" }, row("Data", `${plural(known.training, "example")} train, ${whole(known.validation)} held out`), row("Length", `${plural(known.optimizer_steps, "optimizer step")}, ${whole(known.steps_per_epoch)} an epoch`),
+      known.trained_tokens != null && row("Tokens", `${whole(known.trained_tokens)} trained an epoch, of ${whole(known.tokens)}`));
+    $("plan").replaceChildren(drawCurve(curve), h("div", { className: "curve-ends" }, h("span", {}, `Learning rate, peak ${figure(at("training.learning_rate").value)}`), h("span", {}, steps ? plural(steps, "step") : "shape only")),
+      ...(facts ? [facts] : []), h("dl", { className: "values" }, rows),
+      ...plan.advice.map((item) => this.#advice(item)), ...[...this.#accept].map((path) => this.#accepted(path)),
+      ...(plan.not_understood.length ? [h("div", { className: "advice unread" }, h("p", {}, "Not understood, so it changes nothing:"), plan.not_understood.map((text) => h("p", { dir: "auto" }, `“${text.slice(0, 200)}”`)))] : []));
+    if (this.#measuring === JSON.stringify([wanted.data, wanted.model]) && !known) $("plan").append(h("p", { className: "muted small measuring" }, "Looking at the data …"));
+  }
+
+  #advice({ path, value, why }) {
+    const accept = () => { this.#accept.add(path); this.draw(); };
+    return h("div", { className: "advice" }, h("p", {}, `${why[0].toUpperCase()}${why.slice(1)}.`), h("button", { type: "button", className: "quiet", onclick: accept }, `Set ${path.split(".").at(-1).replaceAll("_", " ")} to ${words(path, value)}`));
+  }
+
+  #accepted(path) {
+    const back = () => { this.#accept.delete(path); this.draw(); };
+    return h("p", { className: "muted small" }, `Advice taken: ${path}. `, h("button", { type: "button", className: "quiet", onclick: back }, "Take it back"));
+  }
+
+  async #start() {
+    const button = $("start");
+    button.textContent = "Checking data and model …";
+    const found = await trying(() => api("runs", { method: "POST", body: this.#wanted() }), button);
+    button.textContent = "Start the run";
+    if (found) { toast(`${found.started} is on its way.`); location.assign(`/runs/${found.started}`); }
+  }
+}
+
+function words(path, value) {
+  if (path === "training.method") return value === "lora" ? "adapters (LoRA)" : "every weight";
+  if (Array.isArray(value)) return value.length ? value.map((item) => String(item).replaceAll("_", " ")).join(", ") : "none";
+  return typeof value === "number" ? figure(value) : String(value ?? "none");
+}
+
+const ORIGINS = { answer: "your answer", advice: "advice taken", set: "set", hand: "edited" };
+const row = (label, value, item) => h("div", {}, h("dt", {}, label), h("dd", {}, value, item && ORIGINS[item.from] && h("small", {}, ORIGINS[item.from])));
+
+/** The learning rate over the run, as a line with what lies under it. */
+function drawCurve(points) {
+  const NS = "http://www.w3.org/2000/svg", last = points.at(-1)[0] || 1, top = Math.max(1, ...points.map((point) => point[1]));
+  const line = points.map(([step, share], place) => `${place ? "L" : "M"}${((400 * step) / last).toFixed(1)} ${(96 - (90 * share) / top).toFixed(1)}`).join("");
+  const made = document.createElementNS(NS, "svg");
+  for (const [name, value] of Object.entries({ viewBox: "0 0 400 100", preserveAspectRatio: "none", class: "curve", role: "img", "aria-label": "Learning rate over the run: it rises, then falls" })) made.setAttribute(name, value);
+  for (const [kind, path] of [["under", `${line}L400 96L0 96Z`], ["line", line]]) {
+    const drawn = made.appendChild(document.createElementNS(NS, "path"));
+    drawn.setAttribute("class", kind); drawn.setAttribute("d", path);
+  }
+  return made;
+}

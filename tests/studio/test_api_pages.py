@@ -1,0 +1,102 @@
+"""Pages in the API: answers are kept as they are given, in the file that the command line reads too."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.studio.conftest import CHANGE
+from tunebook.pages.answers import load_answers
+
+KEY = "phase-3-fine-tuning"
+HARD = ["<script>alert(1)</script>", "עברית ‮abc", "🙂" * 50, "a\nb\n  c: [", "{{ 7*7 }}", "'; --", "x" * 1_000_000]
+
+
+@pytest.fixture
+def give(client):
+    def give(changes, key=KEY):
+        return client.post(f"/api/pages/{key}/answers", headers=CHANGE, json={"changes": changes})
+
+    return give
+
+
+def test_an_answer_is_kept_at_once_in_an_answers_file(give, client, place):
+    assert give({"learning-rate": "5e-5 (Aggressive)"}).json()["values"] == {"learning-rate": "5e-5 (Aggressive)"}
+    give({"batch-size": "8 (Balanced)"})
+    values = {"learning-rate": "5e-5 (Aggressive)", "batch-size": "8 (Balanced)"}
+    assert client.get(f"/api/pages/{KEY}/answers").json()["values"] == values
+    assert load_answers(place.answers_file(KEY)).values == values
+
+
+@pytest.mark.parametrize("text", HARD, ids=range(len(HARD)))
+def test_any_text_comes_back_as_it_was_given(give, client, text):
+    give({"how-will-you-prevent-overfitting": text})
+    assert client.get(f"/api/pages/{KEY}/answers").json()["values"]["how-will-you-prevent-overfitting"] == text
+
+
+def test_an_answer_that_does_not_fit_is_named_and_the_others_are_kept(give):
+    answer = give({"learning-rate": "7", "batch-size": "8 (Balanced)", "nothing": "x"}).json()
+    assert answer["values"] == {"batch-size": "8 (Balanced)"}
+    assert {fault["id"] for fault in answer["faults"]} == {"learning-rate", "nothing"}
+
+
+def test_an_empty_answer_is_taken_back_and_a_follow_up_goes_with_its_option(give):
+    custom = "what-warmup-strategy-will-you-use"
+    said = give({custom: "Custom schedule", f"{custom}.custom": "0:0, 0.1:1"}).json()
+    assert said["values"][f"{custom}.custom"] == "0:0, 0.1:1"
+    assert give({custom: "Linear warmup (gradual increase)"}).json()["values"] == {
+        custom: "Linear warmup (gradual increase)"
+    }
+    assert give({custom: ""}).json()["values"] == {}
+
+
+def test_an_answers_file_of_something_else_is_left_as_it_is(give, client, place):
+    path = place.answers_file(KEY)
+    path.parent.mkdir()
+    path.write_text("format: 1\npage: other\nanswers: {}\n")
+    assert client.get(f"/api/pages/{KEY}/answers").json()["faults"]
+    assert give({"batch-size": "8 (Balanced)"}).status_code == 409
+    assert path.read_text() == "format: 1\npage: other\nanswers: {}\n"
+
+
+def test_a_page_of_ones_own_is_found_and_its_faults_are_told_by_line(client, place, give):
+    (place.folder / "mine.md").write_text(
+        "---\ntitle: Mine\n---\n## A\n{type: form}\n**Who?**\n\n{type: text, id: who}\n"
+    )
+    (place.folder / "broken.md").write_text("---\ntitle: Broken\n---\n## A\n{type: selct}\n")
+    (place.folder / "README.md").write_text("# no page\n")
+    rows = {row["key"]: row for row in client.get("/api/pages").json()["pages"]}
+    assert {key for key in rows if key.startswith("own-")} == {"own-mine", "own-broken"}
+    assert rows["own-broken"]["faults"] == 1
+    assert give({"who": "me"}, "own-mine").json()["values"] == {"who": "me"}
+    assert "line 5" in client.get("/pages/own-broken").text
+    assert give({"who": "me"}, "own-broken").status_code == 409
+
+
+def test_a_page_that_leads_out_of_the_folder_is_not_offered(client, place, tmp_path_factory):
+    secret = tmp_path_factory.mktemp("other") / "secret.md"
+    secret.write_text("---\ntitle: Secret\n---\n")
+    (place.folder / "link.md").symlink_to(secret)
+    assert "Secret" not in client.get("/api/pages").text
+    assert client.get("/api/pages/own-link").status_code == 404
+
+
+def test_prose_is_read_and_what_was_not_understood_is_said(client):
+    text = "no improvement for 3 evaluations, or when the moon is full"
+    found = client.post("/api/rules", headers=CHANGE, json={"text": text}).json()
+    assert [rule["kind"] for rule in found["rules"]] == ["plateau"]
+    assert found["rules"][0]["says"]
+    assert "moon" in found["not_understood"][0]
+
+
+def test_an_order_is_judged_with_reasons(client):
+    found = client.post("/api/order", headers=CHANGE, json={"lines": ["split", "validate"]}).json()
+    assert not found["valid"]
+    assert "must come before" in found["sentences"][0]
+    assert found["misplaced"] == ["split"]
+
+
+def test_a_request_that_does_not_fit_is_told_so(client):
+    for body in ("", "no", "[]", "{}", '{"text": 1}', '{"text": "a", "purpose": "x"}', '{"text": "a", "more": 1}'):
+        answer = client.post("/api/rules", headers=CHANGE, content=body)
+        assert answer.status_code == 422
+        assert answer.json()["error"]["what"]
