@@ -46,10 +46,11 @@ class Draft:
 
 @dataclass(frozen=True)
 class Asked:
-    """One answered question: its words, and the answer."""
+    """One answered question: its words, and the answer; was it `typed`, not chosen?"""
 
     question: str
     answer: Answer
+    typed: bool = False
 
     @property
     def text(self) -> str:
@@ -63,8 +64,8 @@ class Asked:
 
     @property
     def label(self) -> str:
-        """The answer without its note."""
-        return make_item(self.text).label
+        """The answer without the note that an option carries."""
+        return self.text if self.typed else make_item(self.text).label
 
     @property
     def why(self) -> str:

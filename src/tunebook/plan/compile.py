@@ -9,7 +9,7 @@ is not there, a value out of range.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tunebook.errors import Fault, PlanError
@@ -91,13 +91,8 @@ def draft_of(page: Page | None, answers: Mapping[str, Answer]) -> Draft:
     """What the answers say: values with reasons, notes, what was not understood, and faults."""
     draft = Draft()
     prose: list[tuple[Purpose, Asked]] = []
-    for name, question, sets in _questions(page, answers):
-        answer = answers.get(name, "")
-        if not answer:
-            continue
-        if isinstance(answer, str) and answer.lower().startswith("custom") and answers.get(name + CUSTOM):
-            answer = answers[name + CUSTOM]
-        asked, about = Asked(question, answer), topic(name, sets, answer)
+    for name, asked, sets in _asked(page, answers):
+        about = topic(name, sets, asked.answer)
         if about is None:
             draft.notes[name] = asked.text
         elif about in PROSE:
@@ -116,11 +111,17 @@ def draft_of(page: Page | None, answers: Mapping[str, Answer]) -> Draft:
     return draft
 
 
-def _questions(page: Page | None, answers: Mapping[str, Answer]) -> list[tuple[str, str, str]]:
-    """(id, question, sets) of each question."""
-    if page is not None:
-        return [(part.id, part.question, part.sets) for part in page.questions]
-    return [(name, name.replace("-", " "), "") for name in answers if not name.endswith(CUSTOM)]
+def _asked(page: Page | None, answers: Mapping[str, Answer]) -> Iterator[tuple[str, Asked, str]]:
+    """(id, what was asked and answered, what its field sets) of each question that has an answer."""
+    questions = (
+        [(part.id, part.question, part.sets, not part.choices) for part in page.questions]
+        if page
+        else [(name, name.replace("-", " "), "", False) for name in answers if not name.endswith(CUSTOM)]
+    )
+    for name, question, sets, typed in questions:
+        answer, more = answers.get(name, ""), answers.get(name + CUSTOM, "")
+        if answer:
+            yield name, Asked(question, more or answer, typed or bool(more)), sets
 
 
 def _plain_values(draft: Draft, data: str, model: str) -> dict[str, Any]:

@@ -37,6 +37,14 @@ class _Dumper(yaml.SafeDumper):
     """Quotes the text `3e-5`, which `_Loader` would otherwise read back as a number."""
 
 
+_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")  # line breaks to YAML, and marks: only escapes keep them
+
+
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _BREAKS.search(value) else None)
+
+
+_Dumper.add_representer(str, _text)
 for _kind in (_Loader, _Dumper):
     _kind.add_implicit_resolver(
         "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")

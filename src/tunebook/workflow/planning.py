@@ -57,7 +57,7 @@ def plan_run(
         plan = compile_plan(page, values, _from(folder, data), _model_from(folder, model), settings)
     for path in _data_files(plan, folder) if plan else [Path(data)]:
         with _gathered(faults):
-            open_source(path)
+            open_source(path, plan.data.columns if plan else None)
     with _gathered(faults):
         find_model(_model_here(plan, folder) if plan else model)
     if faults or plan is None:
@@ -120,7 +120,9 @@ def measure(plan: Plan, folder: Path) -> Facts:
 
     DataError when no row can be trained.
     """
-    size = sum(file.stat().st_size for path in _data_files(plan, folder) for file in open_source(path).files)
+    size = sum(
+        file.stat().st_size for path in _data_files(plan, folder) for file in open_source(path, plan.data.columns).files
+    )
     tokenizer = tokenizer_at_hand(_model_here(plan, folder)) if size <= _LARGE else None
     settings = Settings(plan.data.max_length, plan.data.too_long, plan.data.duplicates)
     checked = [
