@@ -7,6 +7,7 @@ import pytest
 from tunebook.errors import TunebookError
 from tunebook.plan.files import make_plan
 from tunebook.runs.store import runs_folder
+from tunebook.workflow.memory import Shape, needed_bytes
 from tunebook.workflow.start import prepare_run
 
 
@@ -44,11 +45,28 @@ def test_an_unknown_model_is_refused(values):
     assert "no-such-model" in refused(values, model={"name": "./no-such-model"})
 
 
-def test_more_memory_than_there_is_is_refused(values, monkeypatch):
+def test_weights_beyond_this_machine_are_refused(values, monkeypatch):
     from tunebook.workflow import start
 
-    monkeypatch.setattr(start, "weights_bytes", lambda *_: 10**15)
-    assert "GB of memory" in refused(values)
+    monkeypatch.setattr(start, "weights_bytes", lambda *_: 10**14)
+    assert "GB of memory and this machine has" in refused(values)
+
+
+def test_examples_and_adapters_beyond_this_machine_are_refused_with_what_to_lower(values, monkeypatch):
+    from tunebook.workflow import start
+
+    config = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 400}
+    monkeypatch.setattr(start, "read_config", lambda *_: config)
+    big = {"micro_batch_tokens": 10**6, "batch_size": 40}
+    assert "lower data.max_length and training.micro_batch_tokens" in refused(values, training=big)
+    assert "lower lora.rank" in refused(values, lora={"rank": 1024})
+
+
+def test_memory_is_reckoned_near_what_was_measured():
+    """SmolLM2-135M, LoRA of rank 16, 860 tokens at once: 3.4 GB were measured."""
+    config = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}
+    plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}})
+    assert needed_bytes(plan, Shape.of(config, 538_000_000), 860) == pytest.approx(3.4e9, rel=0.2)
 
 
 def test_a_run_name_that_exists_is_refused_and_the_run_untouched(values):

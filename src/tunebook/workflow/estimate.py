@@ -31,7 +31,7 @@ from tunebook.train.loop import Job, optimizer_step
 from tunebook.train.optim import make_optimizer
 from tunebook.train.state import TrainState
 from tunebook.workflow.hardware import keep_memory, pick_device
-from tunebook.workflow.prepare import MICRO_BATCH_TOKENS
+from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
 PROBE_STEPS = 4  # the first warms up and is not counted
 USUAL = {"small": "30 minutes to 2 hours", "medium": "2 to 8 hours", "large": "8 to 24 hours"}
@@ -119,7 +119,7 @@ class _Probe:
         parameters = trainable_parameters(self.model)
         optimizer = make_optimizer(parameters, training)
         engine = make_engine(self.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
-        state = TrainState(training.micro_batch_tokens or MICRO_BATCH_TOKENS[pick_device()])
+        state = TrainState(micro_batch_tokens(plan, MICRO_BATCH_TOKENS[pick_device()]))
         job = Job(plan, engine, parameters, optimizer, self.examples, self.rows, _nothing, _no_values, _nothing)
         self.model.train()
         rates = []

@@ -20,10 +20,7 @@ from tunebook.train.state import TrainState, seed_step
 from tunebook.workflow.context import Context
 from tunebook.workflow.hardware import keep_memory, pick_device, probe
 from tunebook.workflow.inputs import remember_input
-
-# Tokens through the model at once where the plan names none. More does not make a CPU faster, and one number for every
-# machine makes two runs of one plan equal to the bit.
-MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 2048, "cuda": 8192}
+from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
 
 def initialize(context: Context) -> dict[str, Any]:
@@ -115,7 +112,7 @@ def _assemble(context: Context) -> None:
     context.parameters = trainable_parameters(context.model)
     context.optimizer = make_optimizer(context.parameters, training)
     device = next(context.model.parameters()).device.type
-    context.state = TrainState(training.micro_batch_tokens or MICRO_BATCH_TOKENS[device])
+    context.state = TrainState(micro_batch_tokens(context.plan, MICRO_BATCH_TOKENS[device]))
 
 
 def logging(context: Context) -> dict[str, Any]:

@@ -6,14 +6,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
-
-from tunebook.errors import RunError, TunebookError
-from tunebook.model.sources import cache_folder, find_model, load_tokenizer, weights_bytes
+from tunebook.errors import TunebookError
+from tunebook.model.sources import cache_folder, find_model, load_tokenizer, read_config, weights_bytes
 from tunebook.plan.files import load_plan, make_plan, set_values
 from tunebook.plan.schema import Plan
 from tunebook.runs.lock import read_owner
 from tunebook.runs.store import Run, check_free, create_run, free_name
+from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory
 
 
 def read_plan(path: Path, settings: list[str]) -> Plan:
@@ -44,15 +43,21 @@ def absolute_paths(plan: Plan, base: Path) -> Plan:
 
 def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] | None = None) -> Run:
     """Check name, folder, model, memory and every row of the data; only then make the run folder."""
+    import numpy as np
+
     from tunebook.data.gate import check_data
 
     name = name or free_name(Path(plan.data.path).stem, runs)
     check_free(name, runs)
-    _check_memory(plan)
+    shape = Shape.of(read_config(plan.model.name), weights_bytes(plan.model.name))
+    usual = MICRO_BATCH_TOKENS["cpu"]
+    check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
     tokenizer = load_tokenizer(plan.model.name)
-    for path in filter(None, (plan.data.path, plan.data.validation_path)):
+    for path in filter(None, (plan.data.validation_path, plan.data.path)):
         data = plan.data.model_copy(update={"path": path, "validation_path": None})
-        check_data(data, Path.cwd(), tokenizer, cache_folder() / "data")
+        lengths = check_data(data, Path.cwd(), tokenizer, cache_folder() / "data").examples.lengths
+    fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
+    check_memory(plan, shape, int(lengths.max()), fullest, usual)
     return create_run(name, runs, plan, texts)
 
 
@@ -78,17 +83,3 @@ def end_process(run: Run, *, discard: bool) -> bool:
     except OSError as error:
         raise TunebookError(f"The run folder {run.folder} cannot be written ({error.strerror}).") from error
     return True
-
-
-def _check_memory(plan: Plan) -> None:
-    """Refuse a plan whose weights, gradients and optimizer alone are beyond this machine's memory."""
-    weights = weights_bytes(plan.model.name)
-    # float32 weights; full training adds gradients and AdamW's two moments
-    needed = weights * (4 if plan.training.method == "full" else 1.1)
-    there = psutil.virtual_memory().total
-    if needed > there:
-        raise RunError(
-            f"The plan needs at least {needed / 1e9:.1f} GB of memory and this machine has {there / 1e9:.1f} GB.",
-            kept="Nothing was started.",
-            do="Choose a smaller model" + (", or training.method lora." if plan.training.method == "full" else "."),
-        )

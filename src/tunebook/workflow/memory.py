@@ -1,0 +1,77 @@
+"""How much memory a plan asks for, reckoned from the model's shape before its weights are read.
+
+weights                      4 bytes a parameter (float32)
+what is trained              12 more: gradient and AdamW's two moments
+kept for the backward pass   per token and layer: some 20 rows as wide as the model, 6 as wide as its inner layer
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from tunebook.errors import RunError
+from tunebook.plan.schema import Plan
+
+# Tokens through the model at once where the plan names none. More does not make a CPU faster, and one number for every
+# machine makes two runs of one plan equal to the bit.
+MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 2048, "cuda": 8192}
+_WIDE, _INNER = 20, 6  # measured on Llama-style models; torch.compile and GPUs need less
+_IMPORTS = 0.6e9  # Python, torch and Transformers
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What of a model's config.json decides its memory; unknown models count with what their weights say."""
+
+    layers: int
+    width: int
+    inner: int
+    weights_bytes: int
+
+    @staticmethod
+    def of(config: dict[str, Any], weights_bytes: int) -> Shape:
+        """Read the usual names, and GPT-2's."""
+        width = int(config.get("hidden_size") or config.get("n_embd") or 0)
+        inner = int(config.get("intermediate_size") or config.get("n_inner") or 4 * width)
+        return Shape(int(config.get("num_hidden_layers") or config.get("n_layer") or 0), width, inner, weights_bytes)
+
+    def bytes_per_token(self) -> float:
+        """Kept for the backward pass by each token of a micro-batch."""
+        return 4.0 * self.layers * (_WIDE * self.width + _INNER * self.inner)
+
+
+def needed_bytes(plan: Plan, shape: Shape, tokens: int) -> float:
+    """Memory of training `plan` with `tokens` in a micro-batch, in bytes."""
+    trained = float(shape.weights_bytes)
+    if plan.training.method == "lora":
+        trained = 4.0 * plan.lora.rank * shape.layers * (8 * shape.width + 3 * (shape.width + shape.inner))
+    adapters = trained if plan.training.method == "lora" else 0.0
+    return _IMPORTS + shape.weights_bytes + adapters + 3 * trained + tokens * shape.bytes_per_token()
+
+
+def micro_batch_tokens(plan: Plan, usual: int) -> int:
+    """Tokens through the model at once: what the plan says, else `usual`; a longer example goes alone."""
+    return plan.training.micro_batch_tokens or usual
+
+
+def check_memory(plan: Plan, shape: Shape, longest: int, per_step: int, usual: int) -> None:
+    """RunError when the plan is beyond this machine. `per_step`: tokens of the fullest optimizer step."""
+    tokens = max(longest, min(micro_batch_tokens(plan, usual), per_step))
+    needed, there = needed_bytes(plan, shape, tokens), float(psutil.virtual_memory().total)
+    if needed <= there:
+        return
+    ways = ["choose a smaller model"]
+    if plan.training.method == "full":
+        ways.insert(0, "set training.method to lora")
+    elif plan.lora.rank > 16:
+        ways.insert(0, "lower lora.rank")
+    if tokens * shape.bytes_per_token() > there / 2:
+        ways.insert(0, "lower data.max_length and training.micro_batch_tokens")
+    raise RunError(
+        f"The plan needs about {needed / 1e9:.1f} GB of memory and this machine has {there / 1e9:.1f} GB.",
+        kept="Nothing was started.",
+        do=f"You can {', or '.join(ways)}.",
+    )
