@@ -209,6 +209,14 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path):
         check(tmp_path, pairs(3))
 
 
+@pytest.mark.parametrize("name", ["examples.arrow", "findings.json"])
+def test_a_damaged_result_in_the_cache_is_made_again(name, tmp_path):
+    first = check(tmp_path, pairs(5))
+    fingerprint, file = first.examples.fingerprint, first.quarantine.parent / name
+    file.write_bytes(file.read_bytes()[:100])
+    assert check(tmp_path, pairs(5)).examples.fingerprint == fingerprint
+
+
 def test_what_no_one_used_for_a_month_is_forgotten_and_what_is_used_stays(tmp_path):
     cache = tmp_path / "cache"
     kept = check(tmp_path, pairs(3)).quarantine.parent

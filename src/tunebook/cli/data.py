@@ -127,6 +127,12 @@ def _tell_tokens(found: Findings, tokens: TokenFindings) -> None:
     if tokens.rows_over:
         for name, lost in (("left out", tokens.if_dropped), ("cut", tokens.if_cut)):
             click.echo(f"  {name}: {lost.rows:,} rows and {lost.answer_tokens:,} answer tokens lost")
+    if tokens.rows_with_tools_as_text:
+        click.echo(
+            f"{tokens.rows_with_tools_as_text:,} rows have tools, which this chat template has no place for: as text"
+        )
+    if tokens.rows_that_differ_at_inference:
+        click.echo(f"warning: {tokens.rows_that_differ_at_inference:,} prompts are encoded otherwise when sent alone")
     if tokens.end_of_turn_trained:
         click.echo(f"end of turn {tokens.end_of_turn} is trained; before each answer stands what inference sends")
     else:

@@ -69,6 +69,11 @@ def once(folder: Path, key: str, make: Callable[[Path], None]) -> Path:
     return done
 
 
+def forget(folder: Path) -> None:
+    """Remove a result that turned out to be damaged."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
 def _forget_old(folder: Path) -> None:
     """Remove what no one has used for a month, and what a crash left unfinished a day ago."""
     now = time.time()

@@ -52,7 +52,7 @@ class TokenFindings:
     rows_with_double_bos: int = 0
     rows_that_differ_at_inference: int = 0
     turns_with_thinking_dropped: int = 0
-    tool_calls_as_text: int = 0
+    rows_with_tools_as_text: int = 0
 
     def see_length(self, length: int) -> None:
         """Count one row of `length` tokens."""

@@ -82,7 +82,17 @@ def examine(
         survey = Survey(source, template, settings, folder, progress)
         write_json(folder / "findings.json", survey.run().to_json())
 
-    return _open(cache.once(cache_folder or cache.default_folder(), key, make))
+    return _once(cache_folder, key, make)
+
+
+def _once(cache_folder: Path | None, key: str, make: Callable[[Path], None]) -> Checked:
+    """The cached result of `key`, made where it is missing, and made again where it is damaged."""
+    folder = cache.once(cache_folder or cache.default_folder(), key, make)
+    try:
+        return _open(folder)
+    except (DataError, OSError, ValueError, KeyError, TypeError):
+        cache.forget(folder)
+        return _open(cache.once(folder.parent, key, make))
 
 
 def _open(folder: Path) -> Checked:
@@ -100,7 +110,7 @@ def _without_leaks(train: Checked, validation: Checked, data: DataPlan, cache_fo
         indexes = [RowIndex(each / "index") for each in folders]
         pairs = find_leaks(*indexes)
         lines = [index.column("line") for index in indexes]
-        findings = train.findings
+        findings = Findings.from_json(train.findings.to_json())
         for mine, theirs in pairs:
             message = f"says what line {lines[1][theirs]} of the validation file says"
             findings.add(Problem(int(lines[0][mine]), "leak", message, "warning"))
@@ -111,7 +121,7 @@ def _without_leaks(train: Checked, validation: Checked, data: DataPlan, cache_fo
         findings.tokens.total, findings.tokens.trained = int(examples.lengths.sum()), int(examples.trained_counts.sum())
         write_json(folder / "findings.json", findings.to_json())
 
-    made = _open(cache.once(cache_folder or cache.default_folder(), key, make))
+    made = _once(cache_folder, key, make)
     _refuse_empty(made, data.path)
     return Checked(made.examples, made.findings, train.quarantine, validation)
 

@@ -75,15 +75,14 @@ def render_texts(conversations: Sequence[Conversation], template: Template) -> l
     for indices in by_tools.values():
         some = [ready[index] for index in indices]
         results.update(zip(indices, _render_alike(some, template), strict=True))
-    return [_of(conversation, results[index]) for index, conversation in enumerate(conversations)]
+    return [_of(conversation, results[index], template) for index, conversation in enumerate(conversations)]
 
 
-def _of(conversation: Conversation, result: Rendered | Problem) -> Rendered | Problem:
+def _of(conversation: Conversation, result: Rendered | Problem, template: Template) -> Rendered | Problem:
     """The result, told of the conversation as the user wrote it."""
     if isinstance(result, Problem):
         return result
-    changed = bool(conversation.tools) and not result.conversation.tools
-    return replace(result, conversation=conversation, tools_as_text=changed)
+    return replace(result, conversation=conversation, tools_as_text=_needs_text(conversation, template))
 
 
 def _for_training(conversation: Conversation, template: Template) -> Conversation:
@@ -91,8 +90,13 @@ def _for_training(conversation: Conversation, template: Template) -> Conversatio
     last = max(index for index, message in enumerate(conversation.messages) if message.trained)
     if last + 1 < len(conversation.messages):
         conversation = replace(conversation, messages=conversation.messages[: last + 1])
+    return tools_as_text(conversation) if _needs_text(conversation, template) else conversation
+
+
+def _needs_text(conversation: Conversation, template: Template) -> bool:
+    """Does it have tools or calls for which the template has no place?"""
     has_tools = bool(conversation.tools) or any("tool_calls" in turn.extra for turn in conversation.messages)
-    return tools_as_text(conversation) if has_tools and not template.writes_tools else conversation
+    return has_tools and not template.writes_tools
 
 
 def _render_alike(conversations: Sequence[Conversation], template: Template) -> Iterator[Rendered | Problem]:

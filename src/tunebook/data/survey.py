@@ -150,7 +150,7 @@ class Survey:
         """What the model's own tokens show of one row."""
         tokens = self._tokens()
         line, ids = example.line, example.ids
-        tokens.tool_calls_as_text += text.tools_as_text
+        tokens.rows_with_tools_as_text += text.tools_as_text
         if text.thinking_dropped:
             tokens.turns_with_thinking_dropped += text.thinking_dropped
             yield Problem(line, "thinking_dropped", "the chat template leaves out thinking of the assistant", "warning")
