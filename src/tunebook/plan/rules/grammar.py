@@ -139,6 +139,7 @@ RULES = (
             # validation loss exceeds training loss by 20 %
             "METRIC (move | STAYS)? (ABOVE | MORE | BELOW) METRIC (PLUS? excess)? window? tail",
             "METRIC excess (ABOVE | BELOW | MORE) METRIC window?",
+            "METRIC MINUS METRIC (move | REACH)? compare amount window? tail",
             "METRIC (UP | DIFFER) FROM METRIC excess? window?",
             # the gap between training and validation loss is above 0.3; a train/val gap of 20 %
             "GAP losses? (GAP | move | REACH)? (compare | TO | EQUALS)? amount window? tail",
@@ -159,6 +160,7 @@ RULES = (
             # max 5 epochs; 2 hours at most; max_steps = 500
             "(LIMIT | AT_MOST)+ (TRAIN | IT)* EQUALS? LIMIT? spent LIMIT* TRAIN?",
             "spent (LIMIT | OR_LESS | AT_MOST)+",
+            "LIMIT AFTER spent",
             "(LIMIT | AT_MOST)+ (UNIT | MINUTES | TOKENS) EQUALS? (LIMIT | AT_MOST)* NUM",
             "(UNIT | MINUTES | TOKENS) (LIMIT | AT_MOST) EQUALS? (NUM | spent)",
             "AFTER (MORE | ABOVE | AT_MOST | EQUALS)* spent TRAIN* LIMIT",
@@ -179,7 +181,7 @@ RULES = (
         budget,
         (
             # training takes longer than 2 hours; train for 3 epochs; 2h30
-            "(TRAIN | IT)* TAKES? (ABOVE | MORE) spent",
+            "(TRAIN | IT | TIMES | PASSED)* TAKES? (ABOVE | MORE) spent",
             "(TRAIN | IT)+ TAKES? (BELOW | LESS) spent",
             "(REACH | TRAIN | IT | TAKES)* (spent | UNIT EQUALS? NUM) TRAIN* (PASSED | REACH | UP | ABOVE)?",
         ),
@@ -261,6 +263,7 @@ QUALITY = (
             "(HUMAN | RATE)* READ+ (NUM | RATE)? ANSWERS HUMAN?",
             "(READ | RATE)+ NUM? ANSWERS AND? (HUMAN | READ)+ RATE? ANSWERS?",
             "NUM ANSWERS AND? (HUMAN | READ)+",
+            "NUM ANSWERS (READ | RATE | UNIT | BY)* HUMAN",
         ),
         "setting",
     ),

@@ -65,6 +65,8 @@ def _tokens(text: str) -> Iterator[Item]:
             (words == "." and previous in _DOTTED) or (words == "\n" and _wraps(text, match.start()))
         ):
             continue
+        if words == "-" and text[max(0, match.start() - 1) : match.end() + 1] == " - ":
+            words = "minus"
         previous = words
         if kind == "entry":  # "1) patience 3 2) 5 epochs", but not the end of "(patience 3)"
             kind, words = (
@@ -136,7 +138,7 @@ def _longest(parts: Slots, tokens: list[Item], at: int) -> int:
 
 def _items(tokens: list[Item]) -> list[Item]:
     """Ideas, numbers and `?` for one sentence's tokens, joined where they belong together."""
-    tokens = [token for token in tokens if token.words not in ("-", ":=")]
+    tokens = [token for token in tokens if token.words not in ("-", ":=", "(", ")")]
     found: list[Item] = []
     at = 0
     while at < len(tokens):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -152,6 +153,8 @@ def _quantities(items: list[Item], at: int) -> tuple[list[Item], int]:
     if end >= len(items):
         return [], 0
     number, unit = items[at].value, items[end]
+    if re.fullmatch(r"[0-9]{1,3}\.[0-9]{3}", items[at].words) and unit.kind in ("UNIT", "TOKENS"):
+        return [replace(items[at], kind="?"), unit], end + 1 - at  # ten steps, or ten thousand? some write 10.000
     if unit.kind in ("UNIT", "TIMES"):
         return [_one(items[at], unit, "COUNT", (number, unit.value or "times"))], end + 1 - at
     if unit.kind == "TOKENS":

@@ -13,7 +13,7 @@ from tunebook.plan.rules.scan import Match
 from tunebook.plan.rules.words import words_of
 
 # Items that only join others and ask for nothing; and those that ask for nothing beside something that was understood.
-SOFT = words_of("filler IF IN TO OR AND , EQUALS TRAIN IT STOP BY AFTER FROM BUT")
+SOFT = words_of("filler IF IN TO OR AND , EQUALS TRAIN IT STOP BY AFTER FROM BUT MINUS")
 BESIDE = SOFT | words_of("MOMENT MONITOR RATE IN_A_ROW LAST PASSED ANSWERS UNIT TIMES VALIDATION")
 
 _PARTS = (",", "OR", "AND", "BUT")
@@ -81,6 +81,8 @@ def _together(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
     """Two conditions that must hold at once, or one and something unread: what is known of them goes."""
     gone = set()
     for place in _loose(items, matches, "AND"):
+        if _new_thought(items, matches, place):
+            continue
         left = _beside(items, matches, place, -1)
         right = _beside(items, matches, place, 1)
         left_condition = isinstance(left, int) and matches[left].condition
@@ -90,6 +92,14 @@ def _together(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
         if right_condition and (left_condition or left == "?"):
             gone.add(right)
     return {at for at in gone if isinstance(at, int)}
+
+
+def _new_thought(items: Sequence[Item], matches: Sequence[Match], place: int) -> bool:
+    """`on NaN and when ...`, `on NaN and after ...`: what always stops a run holds together with nothing."""
+    always = any(match.end == place and match.said == [] for match in matches)
+    return (
+        always and place + 1 < len(items) and items[place + 1].kind in ("IF", "AFTER", "LIMIT", "AT_MOST", "PATIENCE")
+    )
 
 
 def _beside(items: Sequence[Item], matches: Sequence[Match], place: int, step: int) -> int | str:

@@ -33,19 +33,19 @@ IDEAS: Mapping[str, Sequence[str]] = {
     "METRIC:validation_loss": [
         f"{_VAL} {_SET}? loss|losses|error",
         f"held|hold out {_SET}? loss|losses",
-        f"loss|losses on|over|for the|our|my? {_VAL} {_SET}?",
-        f"loss|losses on|over|for the|our|my? held|hold out {_SET}?",
+        f"loss|losses on|over|for|of the|our|my? {_VAL} {_SET}?",
+        f"loss|losses on|over|for|of the|our|my? held|hold out {_SET}?",
     ],
     "METRIC:loss": ["loss|losses"],
     "METRIC:training_loss": [
         f"training|train {_SET}? loss|losses",
-        f"loss|losses on|over|for the|our|my? training|train {_SET}",
+        f"loss|losses on|over|for|of the|our|my? training|train {_SET}",
     ],
     "METRIC:perplexity": [
         "perplexity|perplexities|ppl score|scores?",
         f"{_VAL} {_SET}? perplexity|perplexities|ppl",
-        f"perplexity|ppl on|over|for the|our|my? {_VAL} {_SET}?",
-        f"perplexity|ppl on|over|for the|our|my? held|hold out {_SET}?",
+        f"perplexity|ppl on|over|for|of the|our|my? {_VAL} {_SET}?",
+        f"perplexity|ppl on|over|for|of the|our|my? held|hold out {_SET}?",
     ],
     "METRIC:bleu": ["bleu|sacrebleu|bleu-4 score|scores?", f"{_VAL} bleu score|scores?"],
     "METRIC:response_length": [
@@ -68,6 +68,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
         "norm|norms|magnitude of the? gradient|gradients|grads",
     ],
     "PAIR": [
+        "two|both|the losses",
         f"training|train loss|losses? and|/|vs|versus|to|from|&? {_VAL} loss|losses?",
         f"{_VAL} loss|losses? and|/|vs|versus|to|from|&? training|train loss|losses?",
     ],
@@ -127,8 +128,8 @@ IDEAS: Mapping[str, Sequence[str]] = {
     "BELOW:<=": ["<=|=<|≤|⩽", "less|lower|smaller than or equal|equals to?"],
     "MORE:>": ["more|greater than"],
     "LESS:<": ["less|fewer than"],
-    "AT_LEAST:>=": ["at least", "no|not less|fewer than", "a minimum of", "minimum of"],
-    "AT_MOST:<=": ["at most", "no|not more than"],
+    "AT_LEAST:>=": ["at the? very? least", "no|not less|fewer than", "a minimum of", "minimum of"],
+    "AT_MOST:<=": ["at the? very? most", "no|not more than"],
     "OR_MORE:>=": ["or more|higher|above|greater|over|better|longer|larger", "and above|up"],
     "OR_LESS:<=": ["or less|lower|below|under|fewer|smaller|shorter", "and below"],
     "REACH": ["reach~|hit~~|attain~|achieve~", "get~~|arrive~ to|at"],
@@ -146,6 +147,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
     "DIFFER": ["differ|differs|differing|deviate~"],
     "FROM": ["from"],
     "PLUS": ["+"],
+    "MINUS": ["minus"],
     "NAN": [
         "nan|nans|inf|infs|infinity|infinite|nonfinite|naninf",
         "non finite",
@@ -159,6 +161,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
         f"{_VAL} pass|passes|period|periods|phase|phases|evaluations|evals",
     ],
     "UNIT:epochs": [
+        "full|complete|whole pass|passes",
         "epoch|epochs",
         "training|full|complete|whole|entire epoch|epochs",
         "full|complete|whole pass|passes over|through the|all|my|our? training? data|dataset|examples",
@@ -271,7 +274,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
     # Settings.
     "EARLY_STOPPING": ["early stopping|stop", "earlystopping|earlystoppingcallback"],
     "KEEP_BEST": [
-        f"keep~|kept|save~|saving|restore~|use|using|pick~|select~|choose|choosing|load~|return~|retain~|export~|take|retaining the|only? best {_BEST}",
+        f"keep~|kept|save~|saving|restore~|use|using|pick~|select~|choose|choosing|load~|return~|retain~|export~|take|retaining only? the? only? best {_BEST} by|on? validation|val? loss?",
         f"the? best {_BEST} only? is? kept|saved|restored|used|selected|loaded",
         "keep|keeping|save|restore|load|use the? best",
         "revert|roll|go|return|rollback back? to the best model|checkpoint|weights|one|version|epoch|state",
@@ -280,9 +283,9 @@ IDEAS: Mapping[str, Sequence[str]] = {
         "best checkpoint",
     ],
     "WEIGHT_DECAY": [
-        "weight|weights decay rate|coefficient|value|strength|parameter|factor?",
+        "weight|weights decay with? a? rate|coefficient|value|strength|parameter|factor?",
         "wd|weightdecay",
-        "l2 regularization|regularisation|penalty|reg|norm?",
+        "l2 regularization|regularisation|penalty|reg|norm? with? a? strength|weight|coefficient|factor?",
     ],
     "DROPOUT": [
         "dropout|dropouts rate|rates|probability|layers|layer|ratio|regularization|regularisation|p|value?",
@@ -294,10 +297,10 @@ IDEAS: Mapping[str, Sequence[str]] = {
         "smooth|smoothing|smoothed labels|label",
     ],
     "NOISE_ALPHA": [
-        "neftune|neft with|of|using? noise|noisy? alpha|embedding|embeddings|level|strength|scale?",
+        "neftune|neft noise|noisy? with|of|using? an? noise? alpha|embedding|embeddings|level|strength|scale?",
         "noise|noisy embedding|embeddings? alpha",
         "embedding|embeddings noise alpha?",
-        "noise on|in|to the? embedding|embeddings",
+        "noise on|in|to the? embedding|embeddings with|of? alpha?",
         "noisy embeddings",
     ],
     "MAX_GRAD_NORM": [
@@ -328,6 +331,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
         f"{_VAL} {_SET}|subset",
         f"held|hold out {_SET}|fraction|share",
         "held|hold out",
+        "holdout|heldout",
     ],
     "DATA": ["my|our|all|the|training? data|dataset|examples|rows"],
     # Quality.
@@ -340,7 +344,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
     ],
     "JUDGE": [
         f"{_JUDGE} as|acting as? a|the? judge|judges|grader|evaluator|rater",
-        f"{_JUDGE} judge|judges|judging|judgement|judgment|grader|graders|evaluator|evaluators",
+        f"{_JUDGE} to? judge|judges|judging|judgement|judgment|grader|graders|evaluator|evaluators",
         f"{_JUDGE} based|graded|judged|rated|scored|assisted evaluation|grading|judging|scoring|ratings|assessment?",
         f"judge|judged|judging|grade|graded|rate|rated|score|scored|evaluate|evaluated|assess|assessed by|with|using a|an? {_STRONGER}? language? {_JUDGE}",
         f"{_STRONGER} language? llm|model|ai judge|judges|rate|rates|score|scores|grade|grades|evaluate|evaluates|assess",
@@ -400,7 +404,7 @@ FILLER = words_of(
     already any further more simply automatically model network value values currently overall which
     criterion criteria condition conditions rule rules trigger triggers triggered strategy approach
     first earlier sooner comes happens come happen occurs whichever whatever either early
-    seen observed found noticed begins begin beginning began starts start starting started keeps keep continues
+    see seen observed found noticed begins begin beginning began starts start starting started keeps keep continues
     continue continued becomes become becoming goes going went even hard relative gets get getting shows show fully total number
     apply applying applied add adding added enable enabled include including use uses using anymore used set setting settings
     approximately roughly nearly about around ca point wall clock too performance as new only just low small average mean median another
