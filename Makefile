@@ -20,14 +20,17 @@ setup: .venv/ready
 demo: .venv/model
 	$(BIN)/tunebook demo
 
+# One thread a worker: the models are tiny, and threads of several workers would wait for each other.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --dist worksteal
+
 test: setup
-	$(BIN)/pytest -m 'not heavy'
+	$(PYTEST) -m 'not heavy'
 
 check: setup
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
-	$(BIN)/pytest -m 'not slow and not heavy'
+	$(PYTEST) -m 'not slow and not heavy'
 
 format: setup
 	$(BIN)/ruff format src tests benchmarks
