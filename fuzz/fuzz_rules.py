@@ -20,13 +20,13 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 with atheris.instrument_imports(include=["tunebook.plan.rules"]):
+    from tests.plan.phrases import table
+
+    from tunebook.plan.files import make_plan
     from tunebook.plan.rules import Reading, read_rules
     from tunebook.plan.rules.items import sentences
     from tunebook.plan.rules.judge import BESIDE
     from tunebook.plan.rules.makers import Purpose
-
-from tests.plan.phrases import table
-from tunebook.plan.files import make_plan
 
 PURPOSES: tuple[Purpose, ...] = ("stopping", "overfitting", "quality")
 
