@@ -109,6 +109,7 @@ def test_an_answer_is_stored_as_the_page_writes_it(page: Page, key: str, given_a
         ("rate", ["1e-5", "3e-5"], "must be one text"),
         ("rate", {"a": "b"}, "must be one text"),
         ("count", "11", "is 11, but must be at least 1 and at most 10"),
+        ("count", "0.5", "is 0.5, but must be at least 1 and at most 10"),
         ("count", "many", "must be a number, not 'many'"),
         ("sure", "perhaps", "must be yes or no, not 'perhaps'"),
         ("which", ["Loss", "Taste"], "'Taste' is not among the options"),
@@ -124,6 +125,13 @@ def test_an_answer_that_does_not_fit_is_told(page: Page, key: str, given_answer:
     faults = told(page, {key: given_answer})
     assert list(faults) == [key]
     assert message in faults[key]
+
+
+def test_a_label_that_two_options_share_is_no_answer() -> None:
+    text = "---\ntitle: T\n---\n## S\n{type: form}\n**F**\n{type: select, options: [a (x), a (y)]}"
+    page = parse_page(text, "x")
+    assert check_answers(page, {"f": "A (Y)"}) == ({"f": "a (y)"}, [])
+    assert "'a' is not among the options" in check_answers(page, {"f": "a"})[1][0].message
 
 
 def test_a_required_answer_that_is_missing_or_empty_is_told(page: Page) -> None:
@@ -238,6 +246,7 @@ def test_all_faults_of_a_file_are_told_at_once(page: Page, tmp_path: Path) -> No
         (b"a: [", "not valid YAML"),
         (b"a: &x [b]\nb: *x", "anchors (&) and aliases (*) are not read; write the value out, line 1"),
         (b"format: 1\nformat: 1", "given twice, line 2"),
+        (b'format: 1\n"a\\e[2J": 1', "a key holds characters that cannot be seen, line 2"),
         (b"\xff", "not UTF-8"),
         (b"x" * 5_000_000, "more than 4 MB"),
         (b"format: 1\npage: nowhere\nanswers: {}", "'nowhere' is not a built-in page"),

@@ -151,6 +151,7 @@ def test_a_list_of_a_hundred_thousand_items_is_one_clear_error() -> None:
     assert [problem.message for problem in page.problems] == [
         f"{MAX_LINES - 10:,} items are more than the {MAX_ITEMS:,} that can be shown"
     ]
+    assert len(page.components[0].choices) == MAX_ITEMS
     options = HEAD + "{type: form}\n**L**\n{type: select, options: [" + "a," * 100_000 + "]}"
     assert "options are 100,000, more than the 1,000" in parse_page(options, "x").problems[0].message
 

@@ -108,7 +108,7 @@ pages = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(pages, st.lists(st.integers(0, 2), min_size=1, max_size=5))
 def test_a_page_is_read_as_it_was_made(made: dict[str, object], gaps: list[int]) -> None:
     page = parse_page(write(made, gaps), "made")
@@ -117,7 +117,7 @@ def test_a_page_is_read_as_it_was_made(made: dict[str, object], gaps: list[int])
     assert read(page) == _without_false(expected(made))
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(pages)
 def test_ids_are_unique_and_the_same_each_time(made: dict[str, object]) -> None:
     text = write(made, [0])
@@ -126,7 +126,7 @@ def test_ids_are_unique_and_the_same_each_time(made: dict[str, object]) -> None:
     assert ids == [part.id for part in parse_page(text.replace("\n", "\r\n").encode(), "made").parts]
 
 
-@settings(max_examples=50)
+@settings(max_examples=30)
 @given(pages)
 def test_the_default_answers_of_any_page_fit_it(made: dict[str, object]) -> None:
     page = parse_page(write(made, [0]), "made")

@@ -68,6 +68,15 @@ def test_missing_unknown_and_repeated_steps_are_named() -> None:
     assert found.workable == 2
 
 
+def test_a_step_given_twice_is_not_valid_even_when_all_ten_are_there() -> None:
+    found = check_order([*STEP_IDS, "deploy"])
+    assert (found.valid, found.repeated, found.workable) == (False, ("deploy",), 10)
+
+
+def test_only_a_mark_at_the_beginning_of_a_line_is_a_list_mark() -> None:
+    assert check_order(["1) Load the base model - and tokenizer"]).steps == ("load",)
+
+
 def test_nothing_at_all_misses_all_ten() -> None:
     assert check_order(["", "  "]).missing == STEP_IDS
     assert not check_order([]).valid

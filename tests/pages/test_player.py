@@ -127,6 +127,16 @@ def test_a_custom_option_asks_which(keys: PipeInput, screen: object, page: Page,
     assert (answers["rate"], answers["rate.custom"]) == ("Custom rate", "2e-5")
 
 
+def test_another_option_takes_the_follow_up_of_the_custom_one_away(
+    keys: PipeInput, screen: object, page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.yaml"
+    save_answers(path, page, {"rate": "Custom rate", "rate.custom": "2e-5", "count": "1"})
+    keys.send_text(UP + ENTER * 5)
+    player.play(page, path)
+    assert "rate.custom" not in saved(path)["answers"]
+
+
 def test_a_number_outside_its_limits_and_a_missing_answer_are_not_taken(
     keys: PipeInput, screen: object, page: Page, tmp_path: Path
 ) -> None:

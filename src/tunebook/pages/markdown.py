@@ -28,7 +28,7 @@ class SafeMarkdown(MarkdownIt):
 
     def validateLink(self, url: str) -> bool:  # noqa: N802  (the library's name)
         """Is this an address that a page may link to?"""
-        scheme = _SCHEME.match(re.sub(r"[\x00-\x20\x7f]", "", url))
+        scheme = _SCHEME.match(url)
         return scheme is None or scheme[1].lower() in _SCHEMES
 
 
