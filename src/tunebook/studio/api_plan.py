@@ -101,6 +101,7 @@ def _compile(wanted: Wanted, place: Place, facts: Facts | None, data: str = "") 
     given = kept_answers(path, page)[0].values if path.exists() else {}
     values, faults = check_answers(page, given)
     unfinished = [Fault(_question(page, fault.where), fault.message) for fault in faults]
+    named = {fault.where.removesuffix(".custom") for fault in faults}
     try:
         made = compile_plan(
             page,
@@ -112,7 +113,10 @@ def _compile(wanted: Wanted, place: Place, facts: Facts | None, data: str = "") 
             facts,
         )
     except PlanError as error:
-        raise PlanError(error.what, do=error.do, faults=[*unfinished, *error.faults]) from error
+        others = [
+            Fault(_question(page, fault.where), fault.message) for fault in error.faults if fault.where not in named
+        ]
+        raise PlanError(error.what, do=error.do, faults=[*unfinished, *others]) from error
     if unfinished:
         raise PlanError("Some answers are not finished.", do="Answer what is named below.", faults=unfinished)
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -91,9 +92,12 @@ def log(name: str, place: Here) -> Response:
 
 @routes.get("/runs/{name}/report")
 def report(name: str, place: Here) -> Response:
-    """The success report, made now by `tunebook report --json`."""
+    """The success report: the one in the run folder while nothing changed since, else made by `tunebook report`."""
     found = place.run(name)
-    return Json(call_json(["report", "--json", "--runs", str(place.runs), "--", found.name], place.folder, seconds=120))
+    if _stamp(found.report) >= max(_stamp(found.events), _stamp(found.folder / "reviews.jsonl"), 1):
+        with suppress(OSError, ValueError):
+            return Json(read_json(found.report))
+    return Json(call_json(["report", "--json", "--runs", str(place.runs), "--", found.name], place.folder, seconds=300))
 
 
 @routes.post("/runs/{name}/stop")
@@ -138,6 +142,13 @@ def _steps(folder: Path) -> list[int]:
     places = folder / "samples"
     names = (_SAMPLES.fullmatch(path.name) for path in (places.iterdir() if places.is_dir() else ()))
     return sorted(int(match[1]) for match in names if match)
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _text(path: Path, last: int = 2_000_000) -> str:

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 import tunebook
 from tunebook.errors import TunebookError
-from tunebook.studio import api_pages, api_plan, api_runs, views
+from tunebook.studio import api_data, api_pages, api_plan, api_runs, views
 from tunebook.studio.guard import Guard
 from tunebook.studio.place import Place
 from tunebook.studio.reply import Json, add_handlers, tell
@@ -41,7 +41,7 @@ def create_app(place: Place, *, token: str, hosts: Collection[str], cookie: str 
             return Json(tell(error), status)
         return views.draw("fault", status, here="", error=error)
 
-    for room in (api_runs, api_pages, api_plan, views):
+    for room in (api_runs, api_pages, api_plan, api_data, views):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=STATIC))
     return Guard(app, token=token, hosts=hosts, cookie=cookie)

@@ -100,7 +100,13 @@ class Place:
     def data_file(self, name: str) -> Path:
         """The data file at that path below the working folder, links followed. DataError when it is elsewhere."""
         path = self.folder / name
-        if "\0" in name or path.suffix not in DATA_KINDS or not self._inside(path) or not path.is_file():
+        if (
+            "\0" in name
+            or len(name) > 1000
+            or path.suffix not in DATA_KINDS
+            or not self._inside(path)
+            or not _is_file(path)
+        ):
             raise DataError(
                 f"There is no data file '{name[:200]}' below {self.folder}.",
                 do="Put it there, or start the studio in its folder.",
@@ -116,6 +122,13 @@ class Place:
             return path.resolve().is_relative_to(self.folder.resolve())
         except (OSError, ValueError, RuntimeError):
             return False
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that the system does not take
+        return False
 
 
 def _begins_as_page(path: Path) -> bool:

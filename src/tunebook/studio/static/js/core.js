@@ -102,7 +102,7 @@ export function figure(value) {
   if (value == null) return "–";
   const size = Math.abs(value);
   if (size >= 10000) return plain.format(value);
-  if (size && size < 0.001) return value.toExponential(1).replace("e-", "e−");
+  if (size && size < 0.001) return value.toExponential(1).replace(".0e", "e").replace("e-", "e−");
   return String(+value.toPrecision(4));
 }
 
