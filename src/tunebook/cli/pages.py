@@ -28,7 +28,7 @@ def check(file: str, as_json: bool) -> None:
 
     found = parse_page(sys.stdin.buffer.read(MAX_BYTES + 1), "standard input") if file == "-" else load_page(file)
     if as_json:
-        click.echo(to_json(found.to_json(), indent=2))
+        click.echo(to_json(found.to_json()))
     else:
         kinds = ", ".join(component.type for component in found.components) or "nothing"
         click.echo(f"{found.title or found.name}: {kinds}; {len(found.questions)} questions.")
@@ -76,7 +76,7 @@ def check_steps(file: TextIO, as_json: bool) -> None:
 
     found = check_order(file.read().split("\n"))
     if as_json:
-        click.echo(to_json(found.to_json(), indent=2))
+        click.echo(to_json(found.to_json()))
     else:
         click.echo(f"{found.workable} of 10 steps stand in a workable place.")
         for sentence in found.sentences():

@@ -146,7 +146,9 @@ def arrange(question: str, lines: Sequence[str]) -> list[str]:
         event.app.exit(exception=KeyboardInterrupt())
 
     head: StyleAndTextTuples = [("bold", f"? {question}\n")]
-    window = Window(FormattedTextControl(lambda: head + state.drawn(), show_cursor=False), wrap_lines=True)
+    window = Window(
+        FormattedTextControl(lambda: head + state.drawn(), show_cursor=False), wrap_lines=True, dont_extend_height=True
+    )
     app: Application[None] = Application(layout=Layout(window), key_bindings=keys)
     try:
         app.run()
