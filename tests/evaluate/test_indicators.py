@@ -147,6 +147,13 @@ def test_better_looking_answers_with_a_higher_held_out_loss_are_no():
     assert "less likely" in found.why
 
 
+def test_better_answers_with_a_held_out_loss_that_did_not_surely_fall_are_unclear():
+    loss = noise(30, 0.5, start=2.5)
+    spread = [value + bump for value, bump in zip(loss, noise(30, 0.5, seed=4), strict=True)]
+    found = answers((texts(base_answer), texts(tuned_answer)), (rows(loss), rows(spread)))
+    assert found.verdict == "unclear"
+
+
 def test_few_answers_do_not_settle_it():
     found = answers((texts(base_answer, 4), texts(tuned_answer, 4)), BETTER)
     assert found.verdict == "unclear"
@@ -212,6 +219,8 @@ def test_a_gain_in_ability_is_kept_too():
 def test_what_could_be_inside_or_outside_the_margin_is_unclear():
     moved = [loss + bump for loss, bump in zip(PROSE, noise(16, 0.3, start=0.05), strict=True)]
     assert retention((kept(RIGHT, WEIGHT, PROSE), kept(RIGHT, WEIGHT, moved))).verdict == "unclear"
+    beyond_on_average = [loss + bump for loss, bump in zip(PROSE, noise(16, 0.3, start=0.15), strict=True)]
+    assert retention((kept(RIGHT, WEIGHT, PROSE), kept(RIGHT, WEIGHT, beyond_on_average))).verdict == "unclear"
     assert retention(None).verdict == "unclear"
     assert retention((kept([], [], []), kept([], [], []))).verdict == "unclear"
 

@@ -18,7 +18,7 @@ from tunebook.evaluate.report_markdown import to_markdown
 from tunebook.files import read_json, write_json
 from tunebook.runs.events import EventWriter
 
-EVIL = "</p><script>alert(1)</script> `x` | [a](javascript:1) <img src=x onerror=1> ``` \x00\u202e & é 🙂"
+EVIL = "</p><script>alert(1)</script> `x` | [a](javascript:1) <img src=x onerror=1> \x00\u202e & é 🙂\n````\n<i>out</i>"
 
 
 class Page(HTMLParser):
