@@ -22,6 +22,7 @@ FAULTS = [
     ("{type:form}", 4, "error", "a space after `type:`"),
     ("{type: information, titel: x}", 4, "error", "unknown key 'titel' for information; did you mean title?"),
     ("{type: selection, multiple: maybe}\n- a", 4, "error", "multiple must be true or false, not 'maybe'"),
+    ("{type: selection, multiple: }\n- a", 4, "error", "multiple must be true or false, not nothing"),
     ("{type: form, id: a b}\n**L**\n{type: text}", 4, "error", "id must be letters, digits"),
     ("{type: form, id: x}\n**L**\n{type: text, id: x}", 6, "error", "the id 'x' is given twice"),
     ("{type: form}\n**L**\n{type: number, min: low}", 6, "error", "min must be a number, not 'low'"),

@@ -94,10 +94,10 @@ def check_answers(
     page.require()
     values: dict[str, Answer] = {}
     faults: list[Fault] = []
-    keys = answer_keys(page)
-    faults += [
-        Fault(key, f"the page asks nothing of this name{nearest(key, keys)}") for key in given if key not in keys
-    ]
+    keys = dict.fromkeys(answer_keys(page))
+    for key in given:
+        if key not in keys:
+            faults.append(Fault(key, f"the page asks nothing of this name{nearest(key, keys)}"))
     for question in page.questions:
         for key in (question.id, question.id + CUSTOM):
             answer = _plain(given.get(key))

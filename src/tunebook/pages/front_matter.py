@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from tunebook.pages.names import nearest, shown
+from tunebook.pages.names import nearest, said, shown
 from tunebook.pages.page import Page, Severity
 from tunebook.pages.parts import TYPES, Component, read_id, read_text
 from tunebook.pages.safe_yaml import YamlFault, read
@@ -75,9 +75,11 @@ def compare_types(front: FrontMatter, used: Collection[str], tell: Tell) -> None
             tell("warning", front.line, f"components leaves out {name}, which the page uses")
 
 
-def _phase(value: Any) -> int:
+def _phase(value: Any) -> int | None:
+    if value is None:
+        return None
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,6}", value):
-        raise ValueError(f"must be a whole number, not {shown(str(value))}")
+        raise ValueError(f"must be a whole number, not {said(value)}")
     return int(value)
 
 

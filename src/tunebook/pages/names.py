@@ -62,6 +62,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names[:20])}" + (", ..." if len(names) > 20 else "") if names else ""
 
 
+def said(value: object) -> str:
+    """A value as it stands in a message."""
+    return "nothing" if value is None else shown(str(value))
+
+
 def shown(text: str) -> str:
     """`text` as it stands in a message: quoted, on one line, cut after 60 characters, nothing unprintable in it."""
     line = "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(text[:1000].split()))

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 from tunebook.pages.items import Item, make_item
 from tunebook.pages.markdown import Prose
-from tunebook.pages.names import ID, shown
+from tunebook.pages.names import ID, said
 
 Answer = str | list[str]
 Asks = Literal["", "one", "many", "order", "text", "prose", "number", "yes"]
@@ -38,7 +38,7 @@ def read_flag(value: Any) -> bool:
     """true or false, yes or no. Raises ValueError with what would be right."""
     if isinstance(value, str) and value.lower() in YES + NO:
         return value.lower() in YES
-    raise ValueError(f"must be true or false, not {shown(str(value))}")
+    raise ValueError(f"must be true or false, not {said(value)}")
 
 
 def read_number(value: Any) -> float:
@@ -48,7 +48,7 @@ def read_number(value: Any) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"must be a number, not {shown(str(value))}")
+        raise ValueError(f"must be a number, not {said(value)}")
     return int(number) if number.is_integer() and abs(number) < 2**53 else number
 
 
@@ -67,14 +67,14 @@ def read_options(value: Any) -> tuple[Item, ...]:
 def read_id(value: Any) -> str:
     """An id that an answers file can use. Raises ValueError with what would be right."""
     if not isinstance(value, str) or not ID.fullmatch(value):
-        raise ValueError(f"must be letters, digits, - and _, at most 80 of them, not {shown(str(value))}")
+        raise ValueError(f"must be letters, digits, - and _, at most 80 of them, not {said(value)}")
     return value
 
 
 def read_plan_path(value: Any) -> str:
     """A path into the plan, which alone knows whether it exists. Raises ValueError with what would be right."""
     if not isinstance(value, str) or not _PLAN_PATH.fullmatch(value):
-        raise ValueError(f"must be a path into the plan, such as data.max_length, not {shown(str(value))}")
+        raise ValueError(f"must be a path into the plan, such as data.max_length, not {said(value)}")
     return value
 
 
