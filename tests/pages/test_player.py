@@ -307,6 +307,15 @@ def test_ctrl_c_keeps_the_earlier_answer_when_what_is_typed_does_not_fit(
     assert saved(path)["answers"]["count"] == "7"
 
 
+def test_ctrl_c_after_arranging_keeps_the_order_of_the_first_try(
+    keys: PipeInput, screen: object, tmp_path: Path
+) -> None:
+    keys.send_text(VALIDATE_BELOW_SPLIT + ENTER + CTRL_C)
+    with pytest.raises(Stopped):
+        player.play(parse_page(ORDER, str(tmp_path / "order.md")), tmp_path / "a.yaml")
+    assert saved(tmp_path / "a.yaml")["answers"]["steps"][2] == BY_ID["validate"].title
+
+
 def test_ctrl_c_makes_no_answer_of_an_order_that_nobody_touched(
     keys: PipeInput, screen: object, tmp_path: Path
 ) -> None:

@@ -105,8 +105,7 @@ class _Player:
     def _component(self, component: Component) -> None:
         if isinstance(component, Navigation):
             self._navigation(component)
-            return
-        if component.title != component.section and not component.asks:
+        elif component.title != component.section and not component.asks:
             self._say(component.title, "bold")
         self._read(component.prose)
         if component.asks:
@@ -168,23 +167,28 @@ class _Player:
         return terminal.type_text(question.question, str(earlier), accept, hint=hint, lines=question.asks == "prose")
 
     def _ask_order(self, question: Part, earlier: Answer) -> list[str]:
-        lines = list(earlier) if earlier else [item.text for item in question.choices]
-        while True:
-            lines = terminal.arrange(question.question, lines)
-            if not all(map(step_of, lines)):
-                return lines
-            found = check_order(lines)
-            self._say(f"{found.workable} of {len(lines)} steps stand in a workable place.")
-            for sentence in found.sentences():
-                self._say(f"- {sentence}", "yellow")
-            again = "Arrange them again"
-            if found.valid:
-                return lines
-            try:
-                if terminal.choose("What now?", [make_item(again), make_item(_LEAVE)], again) == _LEAVE:
+        start = list(earlier) if earlier else [item.text for item in question.choices]
+        lines = start
+        try:
+            while True:
+                lines = terminal.arrange(question.question, lines)
+                if not all(map(step_of, lines)) or self._judge(lines) or not self._again():
                     return lines
-            except terminal.Interrupted:
-                raise terminal.Interrupted(lines) from None
+        except terminal.Interrupted as stop:
+            raise terminal.Interrupted(stop.answer or (lines if lines != start else "")) from None
+
+    def _judge(self, lines: list[str]) -> bool:
+        """Say how much of an order of the steps is right, and why the rest is not."""
+        found = check_order(lines)
+        self._say(f"{found.workable} of {len(lines)} steps stand in a workable place.")
+        for sentence in found.sentences():
+            self._say(f"- {sentence}", "yellow")
+        return found.valid
+
+    def _again(self) -> bool:
+        again = "Arrange them again"
+        leave = "Leave them so (no plan can be made from this order)"
+        return terminal.choose("What now?", [make_item(again), make_item(leave)], again) == again
 
     def _navigation(self, navigation: Navigation) -> None:
         for word, title in (("Before this page", navigation.previous), ("After this page", navigation.next)):
@@ -209,9 +213,6 @@ class _Player:
 
     def _save(self) -> None:
         save_answers(self.path, self.page, self.values, partial=not self.whole)
-
-
-_LEAVE = "Leave them so (no plan can be made from this order)"
 
 
 def _required(text: str) -> None:
