@@ -66,14 +66,14 @@ def test_the_gap_is_between_the_two_tokens_where_answers_part() -> None:
     prompt, given, expected = [1, 5, 9], [7, 8, 30], [7, 8, 40, 50]
     with torch.no_grad():
         logits = model(torch.tensor([[*prompt, 7, 8]])).logits[0, -1]
-        found = difference(model, prompt, {"ids": given}, expected, [2])
-        early = difference(model, prompt, {"ids": [7, 8]}, expected, [2, 4])
+        found = difference(model, prompt, given, expected, [2])
+        early = difference(model, prompt, [7, 8], expected, [2, 4])
     assert found is not None
     assert early is not None
     assert found["at"] == 2
     assert math.isclose(found["gap"], abs(float(logits[30] - logits[40])), abs_tol=1e-5)
     assert math.isclose(early["gap"], abs(float(logits[[2, 4]].max() - logits[40])), abs_tol=1e-5)
-    assert difference(model, prompt, {"ids": given}, given, [2]) is None
+    assert difference(model, prompt, given, given, [2]) is None
 
 
 def test_the_rows_of_the_reference_stay_small_and_hold_answers() -> None:

@@ -119,7 +119,9 @@ def test_an_answer_that_differs_fails_the_step_and_is_named(copied: Run) -> None
     samples = read_json(path)
     samples["answers"][3]["answer"] = "Something else."
     write_json(path, samples)
-    with pytest.raises(ExportError, match=r"1 of 6 held-out prompts[\s\S]*prompt 4 \(held-3\).*Something else") as caught:
+    with pytest.raises(
+        ExportError, match=r"1 of 6 held-out prompts[\s\S]*prompt 4 \(held-3\).*Something else"
+    ) as caught:
         deploy_check(copied.folder)
     assert "deployment.json" in str(caught.value)
     assert read_json(copied.folder / "export" / "deployment.json")["verdict"] == "failed"

@@ -5,7 +5,8 @@ and writes `result.json` and `logits.safetensors` beside the request. Nothing of
 
 request  {"kind", "file", "base", "dtype", "threads", "settings",   how to load it
           "rows": [[id]],                                            token rows whose logits are wanted
-          "prompts": [[id]], "expected": [[id] or text], "max_new_tokens",   prompts to answer greedily
+          "prompts": [[id]], "expected": [[id] or text], "max_new_tokens",   prompts to answer greedily; or, with
+          "given": [text],                                                   answers to set beside the expected ones
           "chats": [[message]], "texts": [str]}                      what to render and to tokenize
 result   {"answers": [{"ids", "text", "ended", "difference"}], "template", "chats", "texts", "stops", "loaded",
           "missing", "read_by", "seconds"}, or {"error"}
@@ -81,9 +82,13 @@ def answer(model: Any, tokenizer: Any, request: dict[str, Any], out: Path) -> di
             f"{number:04d}": model(torch.tensor([row])).logits[0].float() for number, row in enumerate(request["rows"])
         }
         save_file(rows, out / "logits.safetensors")
-        answers = greedy(model, tokenizer, request["prompts"], request["max_new_tokens"])
+        ends = stops(model)
+        if "given" in request:
+            answers = [{"ids": _ids(tokenizer, text), "text": text, "ended": None} for text in request["given"]]
+        else:
+            answers = greedy(model, tokenizer, request["prompts"], request["max_new_tokens"])
         for prompt, given, expected in zip(request["prompts"], answers, request["expected"], strict=True):
-            given["difference"] = difference(model, prompt, given, _ids(tokenizer, expected), stops(model))
+            given["difference"] = difference(model, prompt, given["ids"], _ids(tokenizer, expected), ends)
     return {
         "answers": answers,
         "template": tokenizer.chat_template,
@@ -121,13 +126,12 @@ def greedy(model: Any, tokenizer: Any, prompts: list[list[int]], new: int) -> li
 
 
 def difference(
-    model: Any, prompt: list[int], answer: dict[str, Any], expected: list[int], ends: list[int]
+    model: Any, prompt: list[int], given: list[int] | None, expected: list[int] | None, ends: list[int]
 ) -> dict[str, Any] | None:
     """Where an answer leaves the expected one, and by how much the two tokens differ in the model's logits there."""
     import torch
 
-    given = answer["ids"]
-    if given == expected:
+    if given is None or expected is None or given == expected:
         return None
     length = min(len(given), len(expected))
     at = next((place for place in range(length) if given[place] != expected[place]), length)
@@ -145,9 +149,12 @@ def difference(
     }
 
 
-def _ids(tokenizer: Any, expected: list[int] | str) -> list[int]:
-    """The expected answer as token ids; of a text, the ids that it is most likely made of."""
-    return tokenizer(expected, add_special_tokens=False)["input_ids"] if isinstance(expected, str) else expected
+def _ids(tokenizer: Any, answer: list[int] | str) -> list[int] | None:
+    """An answer as token ids; None for a text that does not come back from its ids, as when a letter was cut."""
+    if not isinstance(answer, str):
+        return answer
+    ids = list(tokenizer(answer, add_special_tokens=False)["input_ids"])
+    return ids if tokenizer.decode(ids, skip_special_tokens=True) == answer else None
 
 
 def stops(model: Any) -> list[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +38,12 @@ def deploy_check(run_folder: Path, on_progress: Callable[[int, int], None] | Non
     samples = read_samples(run_folder)
     if on_progress:
         on_progress(0, len(samples))
-    request = load_request(kind, entry, folder, run_folder, plan) | {
-        "rows": [],
-        "prompts": [sample["prompt_ids"] for sample in samples],
-        "expected": [sample.get("answer_ids") or sample["answer"] for sample in samples],
-        "max_new_tokens": plan.evaluation.max_new_tokens,
-        "chats": [],
-        "texts": [],
-    }
+    request = load_request(kind, entry, folder, run_folder, plan)
     started = time.perf_counter()
-    result = _run(request, folder, run_folder / "export", TIMEOUT)
+    result = reload_answers(request, samples, plan, folder)
     if on_progress:
         on_progress(len(samples), len(samples))
-    rounding = max(ROUNDING, 2 * float(entry["parity"]["max_logit_difference"] or 0))
-    equal, tied, faults = compare_answers(samples, result["answers"], rounding)
+    equal, tied, faults = compare_answers(samples, result["answers"], rounding(entry))
     record = {
         "format": 1,
         "method": "reload",
@@ -76,17 +68,20 @@ def deploy_check(run_folder: Path, on_progress: Callable[[int, int], None] | Non
     return record
 
 
-def chosen_export(run_folder: Path) -> tuple[str, dict[str, Any]]:
-    """(format, its entry of export.json): the most complete one there is. ExportError when nothing was exported."""
+def chosen_export(run_folder: Path, kinds: Sequence[str] = ORDER) -> tuple[str, dict[str, Any]]:
+    """(format, its entry of export.json): the first of `kinds` that there is. ExportError when there is none."""
     try:
         formats = read_json(run_folder / "export" / "export.json")["formats"]
-        kind = next(kind for kind in ORDER if kind in formats)
-        return kind, formats[kind]
-    except (OSError, ValueError, KeyError, StopIteration) as error:
-        raise ExportError(
-            f"The run '{run_folder.name}' has no exported model.",
-            do=f"Make one with `tunebook export {run_folder.name}`.",
-        ) from error
+    except (OSError, ValueError, KeyError, TypeError):
+        formats = {}
+    for kind in kinds:
+        if kind in formats:
+            return kind, formats[kind]
+    rest = f" to serve, only {' and '.join(formats)}" if formats else ""
+    raise ExportError(
+        f"The run '{run_folder.name}' has no exported model{rest}.",
+        do=f"Make one with `tunebook export {run_folder.name}`.",
+    )
 
 
 def whole(folder: Path) -> None:
@@ -124,8 +119,13 @@ def load_request(kind: str, entry: dict[str, Any], folder: Path, run_folder: Pat
     }
 
 
+def rounding(entry: dict[str, Any]) -> float:
+    """Two logits closer than this may come out in either order: twice what the export's logits were seen to be off."""
+    return max(ROUNDING, 2 * float(entry["parity"]["max_logit_difference"] or 0))
+
+
 def compare_answers(
-    samples: list[dict[str, Any]], answers: list[dict[str, Any]], rounding: float
+    samples: list[dict[str, Any]], answers: list[dict[str, Any]], tolerance: float
 ) -> tuple[int, int, list[Fault]]:
     """(equal, tied, faults of the others): an answer is tied when it leaves the expected one where two tokens tie."""
     equal, tied, faults = 0, 0, []
@@ -134,7 +134,7 @@ def compare_answers(
         gap = (answer.get("difference") or {}).get("gap")
         if answer["text"] == sample["answer"] and answer["ended"] == sample["ended"]:
             equal += 1
-        elif gap is not None and gap <= rounding:
+        elif gap is not None and gap <= tolerance:
             tied += 1
         elif answer["text"] == sample["answer"]:
             faults.append(
@@ -166,8 +166,17 @@ def _base_of_adapter(folder: Path, run_folder: Path, plan: Plan) -> Path:
     return base
 
 
-def _run(request: dict[str, Any], folder: Path, place: Path, timeout: float) -> dict[str, Any]:
-    with tempfile.TemporaryDirectory(prefix=".deploy-", dir=place) as scratch:
+def reload_answers(request: dict[str, Any], samples: list[dict[str, Any]], plan: Plan, folder: Path) -> dict[str, Any]:
+    """What `tunebook.export.check` says in a fresh process to the prompts of `samples`."""
+    request |= {
+        "rows": [],
+        "prompts": [sample["prompt_ids"] for sample in samples],
+        "expected": [sample.get("answer_ids") or sample["answer"] for sample in samples],
+        "max_new_tokens": plan.evaluation.max_new_tokens,
+        "chats": [],
+        "texts": [],
+    }
+    with tempfile.TemporaryDirectory(prefix=".deploy-", dir=folder.parent) as scratch:
         path = Path(scratch) / "request.json"
         write_json(path, request)
         run_to_end(
@@ -175,7 +184,7 @@ def _run(request: dict[str, Any], folder: Path, place: Path, timeout: float) -> 
             [str(folder), str(path)],
             path.with_name("log.txt"),
             what="The fresh process that loads the exported folder",
-            timeout=timeout,
+            timeout=TIMEOUT,
             allowed=(0, 3),
         )
         result: dict[str, Any] = read_json(path.with_name("result.json"))
