@@ -53,6 +53,12 @@ def test_a_run_that_diverges_at_the_end_did_not_fall():
     assert "did not fall" in found.why
 
 
+def test_a_loss_that_came_back_up_did_not_fall_and_five_noisy_steps_settle_nothing():
+    valley = [1 + 2 * abs(step / 50 - 0.8) + bump for step, bump in enumerate(noise(100, 0.1))]
+    assert training_loss(series(valley)).verdict == "no"
+    assert training_loss(series([3.0, 2.9, 3.2, 2.8, 3.1])).verdict == "unclear"
+
+
 def test_a_level_series_stayed_and_a_short_noisy_one_is_unclear():
     assert training_loss(series(noise(2000, 0.05, start=2))).verdict == "no"
     assert training_loss(series(noise(12, 0.5, seed=3, start=2))).verdict == "unclear"

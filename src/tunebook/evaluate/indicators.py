@@ -82,10 +82,10 @@ def training_loss(losses: Sequence[tuple[int, float, float]]) -> Indicator:
     p = 1.0 if math.isnan(two_sided) else float(two_sided) / 2
     slope, _, low, high = (float(x) for x in stats.theilslopes(values, steps, 1 - ALPHA))
     run = steps[-1] - steps[0]
-    interval = Interval(slope * run, low * run, high * run, len(losses), 2 * p, 1 - ALPHA)
+    interval = Interval(slope * run, low * run, high * run, len(losses), min(1.0, 2 * p), 1 - ALPHA)
     numbers = {"base": start, "tuned": end, "trend": interval.to_json(), "tau": tau, "p": p, "n": len(losses)}
     moved = f"from {start:.3f} to {end:.3f} nats per token over {losses[-1][0]:,} optimizer steps"
-    if end >= start and (p <= ALPHA or end > start * (1 + FALLS)):
+    if end >= start and (p <= ALPHA or _rose(losses, tenth)):
         return Indicator("training_loss", "no", f"Training loss did not fall: it went {moved}.", numbers)
     if tau < 0 and p <= ALPHA:
         return Indicator("training_loss", "yes", f"Training loss fell {moved} ({_p(p)}).", numbers)
@@ -235,6 +235,14 @@ def _blocks(losses: Sequence[tuple[int, float, float]]) -> tuple[list[float], li
 
 def _mean(losses: Sequence[tuple[int, float, float]]) -> float:
     return sum(loss * tokens for _, loss, tokens in losses) / sum(tokens for _, _, tokens in losses)
+
+
+def _rose(losses: Sequence[tuple[int, float, float]], tenth: int) -> bool:
+    """Are the last `tenth` steps surely above the first (Welch's t-test), whatever lay between?"""
+    first, last = ([loss for _, loss, _ in part] for part in (losses[:tenth], losses[-tenth:]))
+    if tenth < 3 or fmean(last) <= fmean(first):
+        return False
+    return bool(stats.ttest_ind(first, last, equal_var=False, alternative="less").pvalue <= ALPHA)
 
 
 def _rise(curve: Sequence[tuple[int, float]], step: int | None) -> tuple[int, float] | None:
