@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 
 import pytest
 from hypothesis import example, given
@@ -223,6 +224,18 @@ def test_a_book_is_read_in_part_and_says_so() -> None:
     reading = read_rules(text)
     assert len(reading.rules) == 1
     assert reading.not_understood[-1] == text[LONGEST:].strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "word", ["and", "in", "limit", "train", "to in", ",", "no", "3", "loss or", "validation loss rises and"]
+)
+def test_no_text_takes_long(word: str) -> None:
+    """The longest text that is read, all of one word: in the square of its length this would take minutes."""
+    text = f"{word} " * (LONGEST // (len(word) + 1))
+    begin = time.process_time()
+    read_rules(text)
+    assert time.process_time() - begin < 10
 
 
 def test_inflections() -> None:

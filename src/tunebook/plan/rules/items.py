@@ -44,11 +44,11 @@ def sentences(text: str) -> Iterator[list[Item]]:
     """The items of each sentence, list entry or line, with what carries nothing as `filler`."""
     tokens: list[Item] = []
     for token in _tokens(text):
-        if token.kind == "end":
+        if token.kind != "end":
+            tokens.append(token)
+        elif tokens:
             yield _items(tokens)
             tokens = []
-        else:
-            tokens.append(token)
     yield _items(tokens)
 
 

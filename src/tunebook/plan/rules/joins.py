@@ -55,9 +55,9 @@ def _one(first: Item, last: Item, kind: str, value: object) -> Item:
 
 
 def _skip(items: list[Item], at: int, kinds: tuple[str, ...]) -> int:
-    while _kind(items, at) in kinds:
-        at += 1
-    return at
+    """The first place from `at` on that holds none of `kinds`; nobody puts more than a few such words in between."""
+    end = min(at + 12, len(items))
+    return next((place for place in range(at, end) if items[place].kind not in kinds), end)
 
 
 def _numbers(items: list[Item], at: int) -> tuple[list[Item], int]:

@@ -22,6 +22,7 @@ from tunebook.plan.rules.makers import REFUSED, Found, Purpose, patience
 from tunebook.plan.rules.scan import Match, Scanner
 from tunebook.plan.rules.types import Plateau, Rise, Rule, Setting
 
+LONGEST_CLAUSE = 200  # words; the work grows with the square of it
 LONGEST = 20_000  # characters; a form's answer is shorter, and a whole book would take minutes
 
 _UNSAID = frozenset({"filler", "LY"})  # patterns do not see these
@@ -66,16 +67,14 @@ def read_rules(text: str, purpose: Purpose = "stopping") -> Reading:
 
 
 def _clauses(items: list[Item]) -> Iterator[list[Item]]:
-    """A sentence, cut where a new thought begins: at "but", and before ", stop"."""
+    """A sentence, cut where a new thought begins: at "but", before ", stop", and where nobody could follow any more."""
     begin = 0
     items = [_but_also(items, at) for at in range(len(items))]
     for at in range(1, len(items)):
-        stop = items[at].kind == "STOP" and items[at - 1].kind == "," and at - begin > 1
-        if (
-            items[at].kind == "BUT"
-            or stop
-            or (items[at].kind == "OR" and items[at].words.endswith(("stop", "end", "halt")))
-        ):
+        item, before = items[at], items[at - 1]
+        stops = item.kind == "STOP" and before.kind == "," and at - begin > 1
+        ends = item.kind == "OR" and item.words.endswith(("stop", "end", "halt"))
+        if item.kind == "BUT" or stops or ends or at - begin == LONGEST_CLAUSE:
             yield items[begin:at]
             begin = at
     yield items[begin:]
@@ -84,22 +83,19 @@ def _clauses(items: list[Item]) -> Iterator[list[Item]]:
 def _but_also(items: list[Item], at: int) -> Item:
     """ "plateaus *but* training loss keeps falling" is one condition and another: an "and"."""
     item = items[at]
+    if item.words not in ("but", "yet"):
+        return item
     after = next((later.kind for later in items[at + 1 :] if later.kind != "filler"), "")
-    both = item.kind == "BUT" and item.words in ("but", "yet") and after in ("METRIC", "PAIR", "OTHER", "?")
-    return replace(item, kind="AND") if both else item
+    return replace(item, kind="AND") if after in ("METRIC", "PAIR", "OTHER", "?") else item
 
 
 def _with_subjects(items: Sequence[Item]) -> list[Item]:
     """Give "perplexity rises twice *or plateaus*" an unspoken "it"."""
     result: list[Item] = []
     for item in items:
+        joined = bool(result) and result[-1].kind in ("OR", "AND")
         goes_on = item.kind in _GOES_ON and not item.words.startswith(("no ", "without "))
-        if (
-            goes_on
-            and result
-            and result[-1].kind in ("OR", "AND")
-            and any(before.kind == "METRIC" for before in result)
-        ):
+        if joined and goes_on and any(before.kind == "METRIC" for before in result):
             result.append(Item("IT", None, item.start, item.start, ""))
         result.append(item)
     return result

@@ -73,7 +73,7 @@ class Scanner:
 
     def at(self, at: int) -> Match | None:
         """The longest match that begins at item `at`."""
-        if self.kind(at) in ("IN", "TO"):
+        if self.kind(at) in ("IN", "TO", ","):  # no pattern begins with these
             return None
         found = [
             (self.place[found.end()], row)
