@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, lru_cache
 from statistics import fmean, median
 from typing import Any
 
@@ -98,7 +98,8 @@ def lengths(tokens: Sequence[int], ended: Sequence[bool]) -> dict[str, float]:
     }
 
 
-def _score(answer: str, references: Sequence[str]) -> AnswerScore:
+@lru_cache(4096)  # a report asks for the same answers more than once
+def _score(answer: str, references: tuple[str, ...]) -> AnswerScore:
     bleu, chrf, rouge = _scorers()
     words = len(answer.split())
     reference_words = [len(reference.split()) for reference in references]
@@ -130,8 +131,8 @@ def _marks(text: str) -> Counter[str]:
     return marks
 
 
-def _several(reference: str | Sequence[str]) -> list[str]:
-    return [reference] if isinstance(reference, str) else list(reference)
+def _several(reference: str | Sequence[str]) -> tuple[str, ...]:
+    return (reference,) if isinstance(reference, str) else tuple(reference)
 
 
 class _Words:
