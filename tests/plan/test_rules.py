@@ -227,9 +227,7 @@ def test_a_book_is_read_in_part_and_says_so() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "word", ["and", "in", "limit", "train", "to in", ",", "no", "3", "loss or", "validation loss rises and"]
-)
+@pytest.mark.parametrize("word", ["and", "in", "limit", "train", "to in", ",", "no", "3", "loss or", "loss rises and"])
 def test_no_text_takes_long(word: str) -> None:
     """The longest text that is read, all of one word: in the square of its length this would take minutes."""
     text = f"{word} " * (LONGEST // (len(word) + 1))

@@ -201,9 +201,6 @@ def patience(found: Found) -> Made:
     return plateau(found)
 
 
-_SPENT_IN = ("steps", "epochs")
-
-
 def budget(found: Found) -> Made:
     """So much time, so many steps, epochs or tokens."""
     item = found.first("COUNT", "DURATION", "TOKEN_COUNT")
@@ -220,9 +217,8 @@ def budget(found: Found) -> Made:
         amount, name = item.value, "minutes" if item.kind == "DURATION" else "tokens"
     if name not in ("minutes", "steps", "epochs", "tokens"):
         return None
-    limits = found.has("LIMIT", "AT_MOST", "TRAIN", "BELOW", "LESS", "OR_LESS") or not found.has(
-        "AFTER", "ABOVE", "MORE", "REACH"
-    )
+    stops = found.has("AFTER", "ABOVE", "MORE", "REACH")
+    limits = found.has("LIMIT", "AT_MOST", "TRAIN", "BELOW", "LESS", "OR_LESS") or not stops
     if found.purpose == "overfitting" and name == "epochs" and limits:
         return [Setting(setting="max_epochs", value=int(amount))] if amount == int(amount) > 0 else REFUSED
     return _make(Budget, amount=amount, unit=name)

@@ -135,46 +135,44 @@ class _Reader:
     def take(self, match: Match, span: list[Item], others: list[Item]) -> None:
         """Note what a match says; of the `others`, which are metrics, it says the same."""
         begin, end = min(item.start for item in span), max(item.end for item in span)
-        counted = any(item.kind in ("COUNT", "DURATION") for item in span)
-        named = any(item.kind == "METRIC" for item in span)
         said = [] if match.said == REFUSED else match.said
         for item in span:
             if item.kind == "EARLY_STOPPING" and match.rules:
                 self.note(Setting(setting="early_stopping", value=True), item.start, item.end)
         if not said:
             self.adds_nothing.append(self.text[begin:end])
-        if (
-            match.row.make is patience
-            and self.open_from is not None
-            and not named
-            and not (counted and self.open_counted)
-        ):
-            self.complete(said[0], counted, end)
+        if match.row.make is patience and self.completes(said[0], span, end):
             return
+        self.open_from = None
         for one in said:
             for metric in others:
                 self.note(one.model_copy(update={"metric": Found([metric], self.purpose, "").metric()}), begin, end)
-            self.note(one, begin, end)
-        self.open_from = begin if said and isinstance(said[-1], Plateau | Rise) else None
-        self.open_counted = counted
+            if self.note(one, begin, end) and isinstance(one, Plateau | Rise):
+                self.open_from, self.open_counted = begin, _counted(span)
 
-    def note(self, said: Rule | Setting, begin: int, end: int) -> None:
-        """Keep a rule or setting with its source, once."""
+    def note(self, said: Rule | Setting, begin: int, end: int) -> bool:
+        """Keep a rule or setting with its source; False when the text has said the same before."""
         said = said.model_copy(update={"source": self.text[begin:end]})
         kept: list[Any] = self.settings if isinstance(said, Setting) else self.rules
-        if not any(said.model_copy(update={"source": other.source}) == other for other in kept):
-            kept.append(said)
-        else:
+        if any(said.model_copy(update={"source": other.source}) == other for other in kept):
             self.adds_nothing.append(said.source)
+            return False
+        kept.append(said)
+        return True
 
-    def complete(self, given: Any, counted: bool, end: int) -> None:
-        """A patience or a least delta that stands by itself belongs to the rule before it, which has none."""
-        begin, rule = self.open_from or 0, self.rules[-1]
+    def completes(self, given: Any, span: list[Item], end: int) -> bool:
+        """Give a patience or a least delta that stands by itself to the rule before it, when that has none."""
+        if self.open_from is None or any(item.kind == "METRIC" for item in span):
+            return False
+        rule, counted, delta = self.rules[-1], _counted(span), given.min_delta or given.min_delta_percent
+        if (counted and self.open_counted) or (delta and not isinstance(rule, Plateau)):
+            return False
         fields = {"patience": given.patience, "unit": given.unit} if counted else {}
-        if isinstance(rule, Plateau):
+        if delta:
             fields |= {"min_delta": given.min_delta, "min_delta_percent": given.min_delta_percent}
-        self.rules[-1] = rule.model_copy(update={**fields, "source": self.text[begin:end]})
+        self.rules[-1] = rule.model_copy(update={**fields, "source": self.text[self.open_from : end]})
         self.open_counted = self.open_counted or counted
+        return True
 
     def report(self, clause: list[Item], taken: set[int]) -> None:
         """Note each stretch of words that no match took, unless it only joins others."""
@@ -190,6 +188,11 @@ class _Reader:
                     stretch.pop()
                 self.unread.append(self.text[min(word.start for word in stretch) : max(word.end for word in stretch)])
             stretch = []
+
+
+def _counted(span: list[Item]) -> bool:
+    """Is a patience among these items?"""
+    return any(item.kind in ("COUNT", "DURATION") for item in span)
 
 
 def _other_metrics(items: list[Item], match: Match, free_from: int) -> list[int]:

@@ -12,18 +12,8 @@ from tunebook.plan.rules.makers import REFUSED, Found, Purpose, Said
 from tunebook.plan.rules.types import Budget
 
 _VERBS = ("STALL", "UP", "DOWN", "WORSE", "BETTER", "CHANGE")
-_APART = (
-    "",
-    "IF",
-    "OR",
-    "AND",
-    ",",
-    "STOP",
-    "TRAIN",
-    "IT",
-    "EQUALS",
-    "MOMENT",
-)  # what may stand next to an `alone` row
+# what may stand next to an `alone` row
+_APART = ("", "IF", "OR", "AND", ",", "STOP", "TRAIN", "IT", "EQUALS", "MOMENT")
 _BESIDE = (*_APART, "AFTER", "LAST", "BUT", "BY", "MONITOR", "PASSED", "RATE", "EARLY_STOPPING", "FROM")
 _NAMED = ("METRIC", "VALIDATION", "PAIR", "GAP", "IT")
 _UNKNOWN = ("?", "OTHER")
