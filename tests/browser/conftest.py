@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.evaluate.runs import make_run
-from tunebook.runs.events import EventWriter
+from tunebook.evaluate.report import write_report
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
@@ -99,7 +99,7 @@ def chromium():
 def studio(tmp_path):
     run = make_run(tmp_path / "runs" / "done-1", steps=40)
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3)
-    EventWriter(run.events)
+    write_report(run.folder)
     with running(tmp_path) as found:
         yield found
 

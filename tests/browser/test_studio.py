@@ -54,7 +54,7 @@ def test_a_row_is_dragged_with_the_mouse(page, studio, start, to):
     page.goto(f"{studio.base}/pages/{KEY}")
     before = order_of(page)
     rows = page.locator("rank-list li")
-    rows.nth(start).scroll_into_view_if_needed()
+    page.locator("rank-list").evaluate("list => list.scrollIntoView({block: 'center'})")
     begin, end = rows.nth(start).bounding_box(), rows.nth(to).bounding_box()
     page.mouse.move(begin["x"] + 120, begin["y"] + begin["height"] / 2)
     page.mouse.down()

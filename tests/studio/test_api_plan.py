@@ -58,9 +58,7 @@ def test_advice_changes_the_plan_only_once_it_is_accepted(ask):
 def test_every_fault_is_told_at_once_in_the_pages_words(ask, give):
     give({"how-often-will-you-evaluate-the-model-during-training": "Custom schedule"})
     give({"arrange-fine-tuning-steps-in-correct-order": []})
-    answer = ask("plan")
-    assert answer.status_code == 409
-    (fault,) = answer.json()["error"]["faults"]
+    (fault,) = ask("plan").json()["error"]["faults"]
     assert fault["where"] == "How often is the held-out data looked at?"
 
 

@@ -28,7 +28,7 @@ from tunebook.runs.store import check_free, check_name, free_name
 from tunebook.studio.api_runs import Here, Nothing
 from tunebook.studio.command import call, call_json, failure
 from tunebook.studio.place import Place
-from tunebook.studio.reply import Json
+from tunebook.studio.reply import Json, tell
 
 routes = APIRouter(prefix="/api")
 _POINTS = 240  # of the learning-rate curve
@@ -54,9 +54,15 @@ class Started(Wanted):
 
 @routes.post("/plan")
 def plan(wanted: Wanted, place: Here) -> Response:
-    """The plan as `tunebook plan --json` prints it, with the curve of the learning rate and its rules in words."""
-    facts = _known.get(_key(wanted, place))
-    made = _compile(wanted, place, facts)
+    """The plan as `tunebook plan --json` prints it, with the curve of the learning rate and its rules in words.
+
+    Answers that make no plan yet are no fault of the request: `{"error": ...}` says what is still wrong.
+    """
+    try:
+        facts = _known.get(_key(wanted, place))
+        made = _compile(wanted, place, facts)
+    except PlanError as error:
+        return Json(tell(error))
     value = plan_json(made, advise(made, facts), facts)
     steps = (value["facts"] or {}).get("optimizer_steps") or _SHAPE
     curve = [[step, multiplier(step, steps, made.training.warmup)] for step in _places(steps)]

@@ -1,5 +1,5 @@
 // The plan beside the page: what the answers ask for, drawn again with each of them.
-import { $, api, figure, h, plural, toast, trying, whole } from "/static/js/core.js";
+import { $, ApiError, api, figure, h, plural, toast, trying, whole } from "/static/js/core.js";
 
 const SHOWN = [["training.learning_rate", "Learning rate"], ["training.batch_size", "Batch size"], ["training.epochs", "Epochs"], ["training.warmup.strategy", "Warmup"], ["training.method", "Trains"], ["evaluation.schedule", "Evaluates"], ["stopping.rules", "Stops early"], ["metrics", "Measures"], ["review.policy", "Review"]];
 
@@ -26,6 +26,7 @@ export class PlanPanel {
     try {
       const found = await api("plan", { method: "POST", body: wanted });
       if (mine !== this.#asked) return;
+      if (found.error) throw new ApiError(found.error);
       this.#show(found, wanted);
       $("start").disabled = !wanted.data || !wanted.model;
       $("start-note").textContent = wanted.data ? "Nothing is spent before you start it." : "Choose the data to train on first.";

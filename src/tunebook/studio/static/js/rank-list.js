@@ -31,6 +31,8 @@ class RankList extends HTMLElement {
     const start = event.clientY + scrollY - row.offsetTop;
     this.setPointerCapture(event.pointerId);
     const move = (at) => {
+      if (at.clientY < 90) scrollBy(0, -14);
+      else if (at.clientY > innerHeight - 50) scrollBy(0, 14);
       const top = at.clientY + scrollY - start, middle = top + row.offsetHeight / 2;
       const after = this.rows.find((other) => other !== row && middle < other.offsetTop + other.offsetHeight / 2);
       if ((after ?? null) !== row.nextElementSibling) this.#place(row, after);
