@@ -150,6 +150,20 @@ def test_prose_about_overfitting_acts_on_the_plan() -> None:
     assert "lowered from 3" in origin_of(plan, "training.epochs.min")[1]
 
 
+def test_a_limit_on_epochs_lowers_and_never_raises() -> None:
+    for limit, expected in ((2, (2, 2)), (4, (3, 4)), (9, (3, 5))):
+        plan = plan_of({"number-of-epochs": "3-5 (Standard)", OVERFITTING: f"max {limit} epochs"})
+        assert (plan.training.epochs.min, plan.training.epochs.max) == expected
+    assert "within the limit of 9" in origin_of(plan, "training.epochs.max")[1]
+
+
+def test_a_value_out_of_range_is_named_with_the_words_it_comes_from() -> None:
+    found = faults({OVERFITTING: "LoRA rank 5000"})
+    assert "5000" in found["lora.rank"]
+    assert "'rank 5000'" in found["lora.rank"]
+    assert "number of epochs: 5-3" in faults({"number-of-epochs": "5-3"})["training.epochs"]
+
+
 def test_early_stopping_without_a_condition_is_the_usual_plateau() -> None:
     assert plan_of({OVERFITTING: "early stopping"}).stopping.rules == (Plateau(source="early stopping"),)
 

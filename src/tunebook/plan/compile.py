@@ -49,13 +49,21 @@ def compile_plan(
     except PlanError as error:
         faults += error.faults
     try:
-        plan = make_plan(value, "the plan from these answers")
+        plan = make_plan(value)
     except PlanError as error:
-        faults += error.faults
+        faults += [_explained(fault, value["origins"]) for fault in error.faults]
     if faults:
         what = "No plan can be made of this."
         raise PlanError(what, kept="Nothing was written.", do="Mend what is named below.", faults=faults)
     return take_advice(plan, accept, facts)
+
+
+def _explained(fault: Fault, origins: Mapping[str, Any]) -> Fault:
+    """The fault of a value with where the value comes from; a section's with that of its values."""
+    why = [
+        origin["why"] for path, origin in origins.items() if path == fault.where or path.startswith(f"{fault.where}.")
+    ]
+    return Fault(fault.where, f"{fault.message}; from {'; '.join(dict.fromkeys(why))}") if why else fault
 
 
 def take_advice(plan: Plan, accept: Collection[str] | Literal["all"], facts: Facts | None = None) -> Plan:

@@ -102,11 +102,16 @@ def _lora_rank(reader: ProseReader, setting: Setting, why: str) -> None:
 
 
 def _max_epochs(reader: ProseReader, setting: Setting, why: str) -> None:
-    most = int(setting.value or 1)
+    """A limit lowers what was answered, and never raises it."""
+    most, draft = int(setting.value or 1), reader.draft
+    answered = draft.values.get("training.epochs.max")
+    if answered is not None and answered <= most and "training.epochs.max" not in reader.said:
+        draft.why["training.epochs.max"] += f", which is within the limit of {most} ({why})"
+        return
     reader.put("training.epochs.max", most, setting, why)
-    least = reader.draft.values.get("training.epochs.min", 3)
-    if least > most:
-        reader.draft.put("training.epochs.min", most, f"lowered from {least} to the limit: {why}")
+    least = draft.values.get("training.epochs.min", 3)
+    if least > draft.values["training.epochs.max"]:
+        draft.put("training.epochs.min", most, f"lowered from {least} to the limit: {why}")
 
 
 def _check(reader: ProseReader, setting: Setting, why: str) -> None:
@@ -115,8 +120,9 @@ def _check(reader: ProseReader, setting: Setting, why: str) -> None:
 
 
 def _human_review(reader: ProseReader, setting: Setting, why: str) -> None:
-    if reader.draft.values.get("review.policy") in (None, "none"):
-        reader.draft.put("review.policy", "random", why)
+    before = reader.draft.values.get("review.policy")
+    if before in (None, "none"):
+        reader.draft.put("review.policy", "random", why + (", in place of none" if before else ""))
     if setting.value is not None:
         reader.put("review.count", setting.value, setting, why)
 
