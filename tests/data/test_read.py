@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tiny import tiny_tokenizer
@@ -259,6 +259,8 @@ values = st.recursive(
 )
 
 
+@pytest.mark.slow
+@settings(deadline=None)
 @given(rows=st.lists(st.dictionaries(st.text(max_size=3), values, max_size=3), max_size=6), piece=st.integers(1, 40))
 def test_an_array_read_in_pieces_is_the_array_read_whole(rows, piece, tmp_path_factory):
     path = tmp_path_factory.mktemp("array") / "rows.json"

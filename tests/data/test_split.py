@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tunebook.data.examples import Example, Examples, write_examples
@@ -55,6 +55,8 @@ def test_another_seed_holds_out_other_rows_and_the_same_seed_the_same(tmp_path):
     assert split(examples, DATA, 1).fingerprint != split(examples, DATA, 2).fingerprint
 
 
+@pytest.mark.slow
+@settings(deadline=None)
 @given(
     groups=st.lists(st.integers(0, 6), min_size=2, max_size=20), share=st.floats(0.001, 0.999), seed=st.integers(0, 99)
 )
