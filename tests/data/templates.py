@@ -104,6 +104,24 @@ QWEN3 = Kind(
     opening="<think>\n\n</think>\n\n",
 )
 
+# It wants an id of nine characters on every call and every answer of a tool.
+CALL_IDS = Kind(
+    template=LLAMA3.template.replace(
+        "{% for call in message.tool_calls %}",
+        "{% for call in message.tool_calls %}"
+        "{% if call.id | default('') | length != 9 %}{{ raise_exception('A call needs an id of nine') }}{% endif %}"
+        "{{ '[' + call.id + ']' }}",
+    ).replace(
+        "{{ message.content | trim }}",
+        "{{ ('[' + message.tool_call_id + ']' if message.role == 'tool' else '') + (message.content | trim) }}",
+    ),
+    end_of_turn=LLAMA3.end_of_turn,
+    bos=LLAMA3.bos,
+    eos=LLAMA3.eos,
+    specials=LLAMA3.specials,
+    tools=True,
+)
+
 GEMMA3 = Kind(
     template=(
         "{{ bos_token }}"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.data.templates import IMPOSSIBLE, QWEN3, SMOLLM2, WORKING, Kind
+from tests.data.templates import CALL_IDS, IMPOSSIBLE, QWEN3, SMOLLM2, WORKING, Kind
 from tests.tiny import tiny_tokenizer
 from tunebook.data import render as room
 from tunebook.data.conversation import Conversation, Message, Problem
@@ -103,6 +103,17 @@ def test_tool_calls_are_trained_and_tool_answers_are_not(name):
     assert answer == f"{kind.opening}It rains.{kind.end_of_turn}"
     assert "rain" not in call
     assert '"description": "Weather."' in tokenizer.decode(example.prompt_ids)
+
+
+def test_calls_without_ids_get_them_where_the_template_asks_for_ids():
+    tokenizer = CALL_IDS.tokenizer()
+    example = render(WITH_TOOLS, tokenizer, max_length=4096)
+    assert isinstance(example, Example), example
+    text = tokenizer.decode(example.ids)
+    assert "[call00000]{" in text
+    assert "[call00000]rain" in text
+    assert trained_texts(example, tokenizer)[1] == "It rains.<|eot_id|>"
+    assert example.id == WITH_TOOLS.id
 
 
 def test_a_template_without_tools_gets_calls_and_tools_as_text():

@@ -24,7 +24,7 @@ from tunebook.data.encode import Encoder, Encoding
 from tunebook.data.examples import Example
 from tunebook.data.sketch import normal
 from tunebook.data.template import Chat, Refused, Template
-from tunebook.data.tools import tools_as_text
+from tunebook.data.tools import tools_as_text, with_call_ids
 
 TooLong = Literal["drop", "cut", "refuse"]
 _THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
@@ -82,7 +82,9 @@ def _of(conversation: Conversation, result: Rendered | Problem, template: Templa
     """The result, told of the conversation as the user wrote it."""
     if isinstance(result, Problem):
         return result
-    return replace(result, conversation=conversation, tools_as_text=_needs_text(conversation, template))
+    return replace(
+        result, conversation=conversation, tools_as_text=_has_tools(conversation) and not template.writes_tools
+    )
 
 
 def _for_training(conversation: Conversation, template: Template) -> Conversation:
@@ -90,13 +92,13 @@ def _for_training(conversation: Conversation, template: Template) -> Conversatio
     last = max(index for index, message in enumerate(conversation.messages) if message.trained)
     if last + 1 < len(conversation.messages):
         conversation = replace(conversation, messages=conversation.messages[: last + 1])
-    return tools_as_text(conversation) if _needs_text(conversation, template) else conversation
+    if not _has_tools(conversation):
+        return conversation
+    return with_call_ids(conversation) if template.writes_tools else tools_as_text(conversation)
 
 
-def _needs_text(conversation: Conversation, template: Template) -> bool:
-    """Does it have tools or calls for which the template has no place?"""
-    has_tools = bool(conversation.tools) or any("tool_calls" in turn.extra for turn in conversation.messages)
-    return has_tools and not template.writes_tools
+def _has_tools(conversation: Conversation) -> bool:
+    return bool(conversation.tools) or any("tool_calls" in turn.extra for turn in conversation.messages)
 
 
 def _render_alike(conversations: Sequence[Conversation], template: Template) -> Iterator[Rendered | Problem]:
