@@ -105,6 +105,15 @@ def test_a_run_is_started_by_the_command_with_the_plan_of_the_answers(ask, give,
     assert "batch-size: 8" in (place.runs / "rows-1" / "answers.yaml").read_text()
 
 
+def test_a_model_in_the_folder_is_found_from_where_the_plan_lies(ask, place, monkeypatch):
+    (place.folder / "rows.jsonl").write_text("x\n")
+    (place.folder / "tiny").mkdir()
+    said = subprocess.CompletedProcess([], 1, "", "no")
+    monkeypatch.setattr("tunebook.studio.api_plan.call", lambda *_, **__: said)
+    ask("runs", data="rows.jsonl", model="tiny")
+    assert load_plan(place.folder / "plans" / "rows-1.yaml").model.name == str(place.folder / "tiny")
+
+
 def test_a_start_that_is_refused_says_why(ask, place, monkeypatch):
     (place.folder / "rows.jsonl").write_text("x\n")
     said = subprocess.CompletedProcess([], 1, "", "Nothing in rows.jsonl can be trained.\n")

@@ -91,6 +91,8 @@ def start(wanted: Started, place: Here) -> Response:
     name = check_name(wanted.name) if wanted.name else free_name(path.stem, place.runs)
     check_free(name, place.runs)
     made = _compile(wanted, place, _known.get(_key(wanted, place)), str(path))
+    if (here := place.folder / wanted.model).exists():  # paths in a plan count from the plan's own folder
+        made = made.model_copy(update={"model": made.model.model_copy(update={"name": str(here)})})
     file = place.folder / "plans" / f"{name}.yaml"
     save_plan(made, file)
     done = call(["run", f"--name={name}", f"--runs={place.runs}", "--detach", "--", str(file)], place.folder)
