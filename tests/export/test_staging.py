@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +61,37 @@ def test_a_full_disk_is_one_sentence_and_leaves_the_older_export(tmp_path: Path)
     assert (tmp_path / "out" / "weights").read_text() == "old"
     assert damage(tmp_path / "out") == []
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.mark.parametrize("words", ["I/O error: No space left on device (os error 28)", "4096 requested and 12 written"])
+def test_a_full_disk_is_known_by_the_words_of_libraries_too(tmp_path: Path, words: str) -> None:
+    with pytest.raises(ExportError, match="the disk is full"), staged(tmp_path / "out", "run-1"):
+        raise RuntimeError(words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fault_that_is_no_disk_error_is_not_called_one(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="something else"), staged(tmp_path / "out", "run-1"):
+        raise RuntimeError("something else")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / f".out.part-{gone.pid}-abcd").mkdir()
+    (tmp_path / f".out.part-{os.getpid()}-abcd").mkdir()  # somebody at work
+    export(tmp_path / "out")
+    assert {path.name for path in tmp_path.iterdir()} == {"out", f".out.part-{os.getpid()}-abcd"}
+
+
+def test_an_export_that_was_moved_away_when_the_process_died_comes_back(tmp_path: Path) -> None:
+    export(tmp_path / "out", "old")
+    (tmp_path / "out").rename(tmp_path / ".out.old-abcd")
+    with pytest.raises(ExportError, match="another run"):
+        export(tmp_path / "out", owner="run-2")
+    assert damage(tmp_path / "out") == []
+    assert (tmp_path / "out" / "weights").read_text() == "old"
 
 
 def test_an_older_export_of_the_same_run_is_replaced_whole(tmp_path: Path) -> None:

@@ -192,3 +192,14 @@ def test_an_adapter_that_is_not_finite_is_not_merged(tmp_path: Path) -> None:
         layer.lora_B["default"].weight[0, 0] = float("nan")
     with pytest.raises(ExportError, match="cannot be merged"):
         write_merged(model, tiny_tokenizer(), tmp_path)
+
+
+def test_adapters_of_another_kind_are_merged_by_peft(tmp_path: Path) -> None:
+    settings = LoraConfig(r=4, target_modules=["q_proj", "up_proj"], use_dora=True)
+    model = get_peft_model(tiny_model(**LIVELY), settings)
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter, std=0.1)
+    model.eval()
+    write_merged(model, tiny_tokenizer(), tmp_path)
+    assert (logits(AutoModelForCausalLM.from_pretrained(tmp_path)) - logits(model)).abs().max() < 1e-4

@@ -13,7 +13,7 @@ from typing import Any
 
 from tunebook.errors import ExportError, Fault, ModelError
 from tunebook.export.fresh import run_to_end
-from tunebook.export.staging import damage
+from tunebook.export.staging import damage, disk_errors
 from tunebook.files import read_json, write_json
 from tunebook.model.sources import model_folder, weights_sha256
 from tunebook.plan.schema import Plan
@@ -57,7 +57,7 @@ def deploy_check(run_folder: Path, on_progress: Callable[[int, int], None] | Non
         "seconds": round(time.perf_counter() - started, 1),
         "differences": [str(fault) for fault in faults],
     }
-    write_json(run_folder / "export" / "deployment.json", record)
+    note(run_folder, record)
     if faults:
         raise ExportError(
             f"The exported model answers {len(faults)} of {len(samples)} held-out prompts otherwise than in training.",
@@ -66,6 +66,13 @@ def deploy_check(run_folder: Path, on_progress: Callable[[int, int], None] | Non
             faults=faults[:5],
         )
     return record
+
+
+def note(run_folder: Path, record: dict[str, Any]) -> None:
+    """Write `export/deployment.json`; ExportError when the disk does not take it."""
+    path = run_folder / "export" / "deployment.json"
+    with disk_errors(path, "The exported files are untouched."):
+        write_json(path, record)
 
 
 def chosen_export(run_folder: Path, kinds: Sequence[str] = ORDER) -> tuple[str, dict[str, Any]]:
@@ -176,7 +183,10 @@ def reload_answers(request: dict[str, Any], samples: list[dict[str, Any]], plan:
         "chats": [],
         "texts": [],
     }
-    with tempfile.TemporaryDirectory(prefix=".deploy-", dir=folder.parent) as scratch:
+    with (
+        disk_errors(folder.parent, "The exported files are untouched."),
+        tempfile.TemporaryDirectory(prefix=".deploy-", dir=folder.parent) as scratch,
+    ):
         path = Path(scratch) / "request.json"
         write_json(path, request)
         run_to_end(

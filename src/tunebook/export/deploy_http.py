@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ExportError, Fault, ModelError, TunebookError
-from tunebook.export.deploy import chosen_export, load_request, read_samples, reload_answers, rounding
+from tunebook.export.deploy import chosen_export, load_request, note, read_samples, reload_answers, rounding
 from tunebook.export.http_checks import CALLERS, Expected, Findings, Reply, run_checks
 from tunebook.export.modelfile import read_chat
 from tunebook.export.server import check_extra, serve
 from tunebook.export.staging import damage
-from tunebook.files import write_json
 from tunebook.model.sources import load_tokenizer
 from tunebook.plan.schema import Plan
 from tunebook.runs.store import Run
@@ -55,7 +54,7 @@ def deploy_test(run_folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
         "measured": found.measured,
         "seconds": round(time.perf_counter() - started, 1),
     }
-    write_json(run_folder / "export" / "deployment.json", record)
+    note(run_folder, record)
     return record
 
 

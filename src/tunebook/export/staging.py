@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -14,11 +15,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tunebook.errors import ExportError, Fault
+import psutil
+
+from tunebook.errors import ExportError, Fault, TunebookError
 from tunebook.files import read_json, sha256, sync_folder, write_json
 
 MANIFEST = "MANIFEST.json"
 FORMAT = 1
+# how libraries that do not raise OSError with its number say that a disk is full: safetensors and tokenizers, numpy
+_FULL = re.compile(r"os error (28|122)\b|No space left|\d+ requested and \d+ written")
 
 
 @contextmanager
@@ -29,19 +34,38 @@ def staged(target: Path, owner: str, facts: dict[str, Any] | None = None) -> Ite
     there is left alone and raises ExportError, before anything is written. `facts` are kept in the manifest. When the
     block raises, nothing is left but what was at `target` before. A disk error in the block becomes an ExportError.
     """
+    _tidy(target)
     check_target(target, owner)
-    aside = target.with_name(f".{target.name}.part-{uuid.uuid4().hex[:8]}")
+    aside = target.with_name(f".{target.name}.part-{os.getpid()}-{uuid.uuid4().hex[:8]}")
     try:
-        aside.mkdir(parents=True)
-        yield aside
-        write_json(aside / MANIFEST, {"format": FORMAT, "owner": owner, **(facts or {}), "files": hashes(aside)})
-        for file in files_of(aside):
-            _sync(file)
-        _swap(aside, target)
-    except OSError as error:
-        raise not_written(target, error) from error
+        with disk_errors(target, "Nothing is left of it; an older export there is as it was."):
+            aside.mkdir(parents=True)
+            yield aside
+            write_json(aside / MANIFEST, {"format": FORMAT, "owner": owner, **(facts or {}), "files": hashes(aside)})
+            for file in files_of(aside):
+                _sync(file)
+            _swap(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def disk_errors(target: Path, kept: str) -> Iterator[None]:
+    """Turn what a full or unwritable disk makes the block raise into an ExportError about `target`."""
+    try:
+        yield
+    except TunebookError:
+        raise
+    except Exception as error:
+        if not isinstance(error, OSError) and not _FULL.search(str(error)):
+            raise
+        full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _FULL.search(str(error))
+        reason = "the disk is full" if full else getattr(error, "strerror", None) or error
+        raise ExportError(
+            f"{target} could not be written ({reason}).",
+            kept=kept,
+            do="Free space, or give another folder." if full else "Make the place writable, or give another folder.",
+        ) from error
 
 
 def check_target(target: Path, owner: str) -> None:
@@ -131,18 +155,6 @@ def check_space(folder: Path, needed: int) -> None:
         )
 
 
-def not_written(target: Path, error: OSError) -> ExportError:
-    """The sentence for a disk error while an export was written."""
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return ExportError(
-        f"The export could not be written to {target} ({'the disk is full' if full else error.strerror or error}).",
-        kept="Nothing is left of it; an older export there is as it was.",
-        do="Free space, or give another folder with --to."
-        if full
-        else "Make the place writable, or give another --to.",
-    )
-
-
 def _swap(aside: Path, target: Path) -> None:
     """Put `aside` in the place of `target`; the older export leaves only when the new one stands."""
     old = target.with_name(f".{target.name}.old-{uuid.uuid4().hex[:8]}")
@@ -157,6 +169,19 @@ def _swap(aside: Path, target: Path) -> None:
         raise
     sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
+
+
+def _tidy(target: Path) -> None:
+    """Clear away what a killed process left beside `target`; an export that it had moved away comes back."""
+    for part in target.parent.glob(f".{target.name}.part-*"):
+        owner = part.name.split("-")[-2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(part, ignore_errors=True)
+    for old in target.parent.glob(f".{target.name}.old-*"):
+        if target.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(target)
 
 
 def _names(manifest: dict[str, Any]) -> set[str]:

@@ -23,7 +23,7 @@ from tunebook.export.gguf_tokenizer import READ_AS_GPT2, read_vocabulary
 from tunebook.export.modelfile import write_modelfile
 from tunebook.export.parity import How, Parity, compare, refuse
 from tunebook.export.reference import Reference, measure
-from tunebook.export.staging import check_space, check_target, manifest_of, staged
+from tunebook.export.staging import check_space, check_target, disk_errors, manifest_of, staged
 from tunebook.export.weights import merged_tensors, weights_size, write_adapter, write_merged
 from tunebook.files import read_json, write_json, write_text
 from tunebook.model.sources import model_folder, weights_sha256
@@ -117,7 +117,8 @@ def remember(run_folder: Path, kind: str, target: Path) -> dict[str, Any]:
         "parity": manifest["parity"],
     }
     record = {"format": 1, "formats": formats, "parity": _summary([entry["parity"] for entry in formats.values()])}
-    write_json(path, record)
+    with disk_errors(path, "The exported files are in place."):
+        write_json(path, record)
     return record
 
 

@@ -1,7 +1,7 @@
 """The tuned weights as files: merged into one model (safetensors), or the adapter alone (PEFT).
 
-Merging never touches the model in memory: each adapted layer is copied, the copy merged in float32, written and let go.
-So memory grows by one layer, and the base stays what it was to the bit.
+Merging never touches the model in memory: each adapted layer is merged into a copy in float32, written and let go. So
+memory grows by one layer, and the base stays what it was to the bit.
 """
 
 from __future__ import annotations
@@ -178,19 +178,31 @@ def _own_tensors(layer: Any) -> Iterator[tuple[str, Tensor]]:
 def _reader(module: Any, layer: Any, name: str, tensor: Tensor) -> Callable[[], Tensor]:
     if module is layer:
         return partial(_same, tensor)
-    return lambda: cast(Tensor, getattr(_merged_copy(module), name))
+    plain = name == "weight" and hasattr(module, "get_delta_weight") and not module.lora_variant
+    return partial(_sum, module, tensor) if plain else lambda: cast(Tensor, getattr(_merged_copy(module), name))
+
+
+def _sum(module: Any, weight: Tensor) -> Tensor:
+    """The weight of a plain LoRA layer with its adapters added, in float32 so that the sum is rounded once."""
+    if not all(value.isfinite().all() for name, value in module.named_parameters() if "lora_" in name):
+        raise _not_finite("its weights are not finite")
+    for adapter in module.active_adapters:
+        weight = weight.float() + module.get_delta_weight(adapter).float()
+    return weight
 
 
 def _merged_copy(module: Any) -> Any:
-    """The plain layer of a copy of `module` with its adapters merged, in float32 so that the sum is rounded once."""
+    """The plain layer of a copy of `module` with adapters of another kind merged by PEFT, in float32."""
     twin = copy.deepcopy(module).float()
     try:
         twin.merge(safe_merge=True)
     except ValueError as error:
-        raise ExportError(
-            f"The adapter cannot be merged: {error}.", do="Export an earlier checkpoint; its weights are finite."
-        ) from error
+        raise _not_finite(str(error)) from error
     return twin.get_base_layer()
+
+
+def _not_finite(why: str) -> ExportError:
+    return ExportError(f"The adapter cannot be merged: {why}.", do="Export an earlier checkpoint.")
 
 
 def _parted(core: Any, module: Any) -> bool:
