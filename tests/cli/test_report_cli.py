@@ -29,7 +29,7 @@ def test_the_drawing_says_verdicts_headline_and_where_to_read_on(tmp_path):
     done = CliRunner().invoke(report, ["first", "--runs", str(tmp_path)], terminal_width=110)
     assert done.exit_code == 0
     text = "".join(done.stdout.split())
-    for words in ("The tuned model answers better", "Training loss falls ✓ yes", "In short: You can", "report.html"):
+    for words in ("the tuned model answers better", "Training loss falls ✓ yes", "In short: You can", "report.html"):
         assert "".join(words.split()) in text
 
 

@@ -65,7 +65,10 @@ def test_the_three_files_are_written_and_the_json_is_what_is_returned(finished):
 def test_it_holds_indicators_curves_answers_and_how_training_ended(finished):
     _, report = finished
     assert [item["verdict"] for item in report["indicators"]] == ["yes"] * 4
-    assert report["headline"] == "The tuned model answers better than the base, and kept its general ability."
+    assert (
+        report["headline"]
+        == "Measured by the references, the tuned model answers better than its base, and it kept its general ability."
+    )
     assert report["curves"]["validation"]["step"] == [0, 20, 40, 60]
     assert len(report["curves"]["training"]["value"]) == 60
     assert len(report["answers"]) == 12

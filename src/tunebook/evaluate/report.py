@@ -49,7 +49,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         "judge": record.judged,
         "export": _export(record),
         "not_understood": list(plan.not_understood) if plan else [],
-        "warnings": list(dict.fromkeys([*status.warnings, *record.gaps])),
+        "warnings": _warnings(record),
         "seconds": _seconds(record),
         "parts": status.parts,
     }
@@ -72,15 +72,15 @@ def headline(indicators: list[Indicator]) -> str:
     """The result in one sentence."""
     verdicts = {indicator.id: indicator.verdict for indicator in indicators}
     kept = {
-        "yes": "and kept its general ability.",
-        "no": "but lost general ability.",
+        "yes": "and it kept its general ability.",
+        "no": "but it lost general ability.",
         "unclear": "but whether it kept its general ability is unclear.",
     }[verdicts["retention"]]
-    if verdicts["answers"] == "yes":
-        return f"The tuned model answers better than the base, {kept}"
-    if verdicts["answers"] == "no":
-        return "The tuned model does not answer better than the base."
-    return "Whether the tuned model answers better than the base is unclear."
+    return {
+        "yes": f"Measured by the references, the tuned model answers better than its base, {kept}",
+        "no": "Measured by the references, the tuned model does not answer better than its base.",
+        "unclear": "Whether the tuned model answers better than its base is unclear.",
+    }[verdicts["answers"]]
 
 
 def shown_name(name: str) -> str:
@@ -203,6 +203,12 @@ def _export(record: Record) -> dict[str, Any] | None:
         "formats": formats,
         "deployment": record.deployment,
     }
+
+
+def _warnings(record: Record) -> list[str]:
+    """What went wrong on the way, each once. That a dead process's lock was taken over is of no interest here."""
+    events = [event for event in record.events if event["kind"] == "warning" and event["code"] != "lock_taken_over"]
+    return list(dict.fromkeys([*(event["message"] for event in events), *record.gaps]))
 
 
 def _seconds(record: Record) -> float | None:
