@@ -181,6 +181,11 @@ def test_lines_are_read_as_they_are_alone(texts: list[str]) -> None:
     )
 
 
+def test_a_bullet_behind_a_number_is_no_range() -> None:
+    reading = read_rules("- the loss is still above 3\n- 30 minutes without improvement")
+    assert [rule.kind for rule in reading.rules] == ["threshold", "plateau"]
+
+
 def _once(rules: list[Rise | Threshold]) -> list[str]:
     unique = {rule.model_copy(update={"source": ""}): rule.kind for rule in rules}
     return list(unique.values())
