@@ -47,6 +47,34 @@ def test_a_text_that_a_normalizer_changes_goes_the_librarys_way():
     assert tokenizer.decode(changed.ids[first:past]).strip() == "au"
 
 
+@pytest.mark.slow
+@settings(max_examples=200, deadline=None)
+@given(start=texts, rests=st.lists(texts, min_size=1, max_size=5), name=st.sampled_from(sorted(TOKENIZERS)))
+def test_texts_that_begin_alike_are_encoded_as_each_alone(start, rests, name):
+    some = [start + rest for rest in rests]
+    if any("\ud800" <= char <= "\udfff" for char in "".join(some)):
+        return
+    for text, made in zip(some, Encoder(TOKENIZERS[name])(some), strict=True):
+        assert made.ids.tolist() == TOKENIZERS[name](text, add_special_tokens=False)["input_ids"]
+
+
+def test_what_texts_share_is_encoded_once_up_to_its_last_special_token():
+    encoder = Encoder(tiny_tokenizer())
+    head = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>"
+    assert encoder._shared([head + "user\na", head + "user\nb"]) == head
+    assert encoder._shared(["a<|im_end|>"]) == "a<|im_end|>"
+    assert encoder._shared(["same", "same"]) == ""
+    assert encoder._shared([]) == ""
+
+
+def test_a_tokenizer_that_puts_a_space_in_front_goes_the_librarys_way():
+    tokenizer = tiny_tokenizer()
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    (made,) = Encoder(tokenizer)(["capital of France"])
+    assert isinstance(made, _Offsets)
+    assert tokenizer.decode(made.ids[slice(*made.span(11, 17))]).strip() == "France"
+
+
 def test_a_tokenizer_that_does_not_work_on_bytes_uses_offsets():
     rust = Tokenizer(models.BPE(unk_token="?"))
     rust.pre_tokenizer = pre_tokenizers.Metaspace()

@@ -206,7 +206,7 @@ def test_a_huge_line_costs_no_memory_and_the_next_line_is_read(tmp_path):
 
 def test_faults_in_csv_are_found_by_row(tmp_path):
     path = tmp_path / "rows.csv"
-    path.write_bytes(b'prompt,completion\na,b\na,b,c\na\n"two\nlines",b\na,\xff\na,""\n"a"x,b\nlast,row\n')
+    path.write_bytes(b'prompt,completion\na,b\na,b,c\na\n"two\nlines",b\na,\xff\na,""\n"a"x,b\nlast,row\n,b\n')
     rows = list(read_conversations(path))
     assert [(row.line, getattr(row, "code", "good")) for row in rows] == [
         (1, "good"),
@@ -217,6 +217,7 @@ def test_faults_in_csv_are_found_by_row(tmp_path):
         (6, "empty_answer"),
         (7, "bad_csv"),
         (8, "good"),
+        (9, "missing_key"),
     ]
     assert rows[3].messages[0].content == "two\nlines"
 

@@ -105,6 +105,41 @@ def test_tool_calls_are_trained_and_tool_answers_are_not(name):
     assert '"description": "Weather."' in tokenizer.decode(example.prompt_ids)
 
 
+def some_chats(count: int) -> list[list[dict[str, str]]]:
+    answer = {"role": "assistant", "content": "  a\n"}
+    return [
+        [{"role": "user", "content": f" q{i} {'x' * i}\n"}, answer, {"role": "user", "content": "b"}]
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("prompt", [True, False])
+@pytest.mark.parametrize("name", WORKING)
+def test_many_texts_at_once_are_those_made_one_by_one(name, prompt):
+    template = room.Template(WORKING[name].tokenizer())
+    for chats in (some_chats(5), some_chats(9)):
+        straight = [template.text(chat, prompt=prompt) for chat in chats]
+        assert template._at_once(chats, (), prompt) == straight, "the quick way was taken"
+        assert template.texts(chats, prompt=prompt) == straight
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'in a loop ' if loop is defined else 'alone ' }}{% for m in messages %}{{ m.content }}{% endfor %}",
+        "  {% if true %}indented{% endif %}  \n{{ messages[0].content }}\n\n",
+        "\n\n{{ messages[0].content }}{% if true %}\n{% endif %}\n",
+        "{% set messages = messages[1:] %}{% for m in messages %}{{ m.content }}{% endfor %}",
+        "{{ raise_exception('no') if messages[0].content == ' q3 xxx\\n' else messages[0].content }}",
+    ],
+)
+def test_a_template_that_minds_being_looped_over_still_gives_its_own_text(template):
+    made = room.Template(tiny_tokenizer(template))
+    for chats in (some_chats(3), some_chats(6)):
+        texts = made.texts(chats)
+        assert [str(text) for text in texts] == [str(made._one(chat, (), False)) for chat in chats]
+
+
 def test_calls_without_ids_get_them_where_the_template_asks_for_ids():
     tokenizer = CALL_IDS.tokenizer()
     example = render(WITH_TOOLS, tokenizer, max_length=4096)

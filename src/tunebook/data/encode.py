@@ -47,6 +47,7 @@ class Encoder:
         self._tokenizer = tokenizer
         self._rust = tokenizer.backend_tokenizer if getattr(tokenizer, "is_fast", False) else None
         self._lengths = _byte_lengths(self._rust) if self._rust else None
+        self._parting = _parting_tokens(self._rust) if self._rust else []
 
     def __call__(self, texts: Sequence[str]) -> list[Encoding]:
         """Encodings of `texts`, in order."""
@@ -56,12 +57,33 @@ class Encoder:
         self._rust.no_padding()
         if self._lengths is None:
             return [_Offsets(made) for made in self._rust.encode_batch(list(texts), add_special_tokens=False)]
-        quick = self._rust.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [_by_bytes(self._rust, text, made, self._lengths) for text, made in zip(texts, quick, strict=True)]
+        shared = self._shared(texts)
+        start = np.array(self._rust.encode(shared, add_special_tokens=False).ids, np.int32)
+        quick = self._rust.encode_batch_fast([text[len(shared) :] for text in texts], add_special_tokens=False)
+        every = [np.concatenate([start, np.array(made.ids, np.int32)]) for made in quick]
+        return [_by_bytes(self._rust, text, ids, self._lengths) for text, ids in zip(texts, every, strict=True)]
+
+    def _shared(self, texts: Sequence[str]) -> str:
+        """With what all texts begin, up to its last special token: behind one, text is encoded for itself."""
+        low, high = min(texts, default=""), max(texts, default="")
+        same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+        ends = [low.rfind(token, 0, same) + len(token) for token in self._parting if token in low[:same]]
+        return low[: max(ends, default=0)]
 
 
-def _by_bytes(rust: Any, text: str, made: Any, lengths: Int64) -> Encoding:
-    ids = np.array(made.ids, np.int32)
+def _parting_tokens(rust: Any) -> list[str]:
+    """Special tokens that take no white space with them and with which no other token begins."""
+    added = list(rust.get_added_tokens_decoder().values())
+    plain = [token for token in added if token.special and not (token.lstrip or token.rstrip or token.single_word)]
+    texts = [token.content for token in added]
+    return [
+        token.content
+        for token in plain
+        if not any(text != token.content and text.startswith(token.content) for text in texts)
+    ]
+
+
+def _by_bytes(rust: Any, text: str, ids: Int32, lengths: Int64) -> Encoding:
     ends = lengths[ids].cumsum()
     ascii_text = text.isascii()
     size = len(text) if ascii_text else len(text.encode("utf-8", "surrogatepass"))

@@ -6,9 +6,11 @@ and `quarantine.jsonl` (the bad rows, each with line, code and reason).
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
@@ -83,7 +85,7 @@ class Survey:
         """
         encode = Encoder(self.template.tokenizer) if self.template else None
         first = True
-        with all_cores(), ThreadPoolExecutor(1) as thread:
+        with all_cores(), _old_objects_left_alone(), ThreadPoolExecutor(1) as thread:
             under_way: tuple[list[Rendered], Future[list[Encoding]]] | None = None
             for batch in _batches(self.source.conversations()):
                 self.findings.rows += len(batch)
@@ -200,6 +202,16 @@ class Survey:
             examples = copy_examples(rows, self.folder / "examples.arrow", keep, found.groups)
             self.findings.tokens.total = int(examples.lengths.sum())
             self.findings.tokens.trained = int(examples.trained_counts.sum())
+
+
+@contextmanager
+def _old_objects_left_alone() -> Iterator[None]:
+    """Keep Python from searching all that was loaded before for garbage, over and over, while rows come and go."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def _same(line: Any, code: str, message: str) -> Problem:

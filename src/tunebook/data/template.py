@@ -28,6 +28,10 @@ _PLAIN = (
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
 )
+# No message holds this: the gate refuses NUL.
+_BETWEEN = "\0between\0"
+# The newline behind the loop's head is not text (`trim_blocks`), and lets the template begin at the start of a line.
+_LOOP = "{% for messages in many %}\n", "{{ '" + _BETWEEN + "' }}{% endfor %}"
 _QUESTION, _ANSWER = "What is it?", "Xanadu"
 _TURNS: Chat = [{"role": "user", "content": _QUESTION}, {"role": "assistant", "content": _ANSWER}]
 _TOOL = {
@@ -72,7 +76,11 @@ class Template:
 
     def __init__(self, tokenizer: Any) -> None:
         self.tokenizer = tokenizer
-        self._given = None if getattr(tokenizer, "chat_template", None) else chat_template(tokenizer)
+        own = getattr(tokenizer, "chat_template", None)
+        self._given = None if own else chat_template(tokenizer)
+        one = chat_template(tokenizer).removesuffix("\n")
+        self._looped = None if isinstance(own, dict) else _LOOP[0] + one + _LOOP[1]
+        self._compared: set[bool] = set()
 
     def text(self, chat: Chat, tools: Tools = (), *, prompt: bool = False) -> str:
         """The text of one conversation, with the opening of an answer when `prompt`. Raises Refused."""
@@ -83,9 +91,29 @@ class Template:
         if not chats:
             return []
         try:
-            return list(self._apply(chats, tools, prompt))
+            return self._at_once(chats, tools, prompt) or list(self._apply(chats, tools, prompt))
         except Refused:
             return [self._one(chat, tools, prompt) for chat in chats]
+
+    def _at_once(self, chats: Sequence[Chat], tools: Tools, prompt: bool) -> list[str | Refused]:
+        """The texts by one run of the template, in a loop around it: less than half the work. Empty: not so here.
+
+        All of the first texts, and one of each later batch, are compared with the straight way; a template that minds
+        the loop goes that way from then on.
+        """
+        if self._looped is None or len(chats) < 2 or any(len(message) != 2 for chat in chats for message in chat):
+            return []
+        try:
+            joined = self._apply([{"role": "user", "content": ""}], tools, prompt, self._looped, many=chats)
+        except Refused:
+            return []
+        texts: list[str | Refused] = [*str(joined).split(_BETWEEN)[:-1]]
+        some = slice(-1, None) if prompt in self._compared else slice(None)
+        if len(texts) != len(chats) or texts[some] != self._apply(chats[some], tools, prompt):
+            self._looped = None
+            return []
+        self._compared.add(prompt)
+        return texts
 
     def _one(self, chat: Chat, tools: Tools, prompt: bool) -> str | Refused:
         try:
@@ -93,14 +121,15 @@ class Template:
         except Refused as error:
             return error
 
-    def _apply(self, chats: Any, tools: Tools, prompt: bool) -> Any:
+    def _apply(self, chats: Any, tools: Tools, prompt: bool, template: str | None = None, **more: Any) -> Any:
         try:
             return self.tokenizer.apply_chat_template(
                 chats,
                 tools=list(tools) or None,
-                chat_template=self._given,
+                chat_template=template or self._given,
                 tokenize=False,
                 add_generation_prompt=prompt,
+                **more,
             )
         except Exception as error:  # a template is a program of the model's author: it may raise anything
             raise Refused(str(error).splitlines()[0] if str(error) else type(error).__name__) from error
