@@ -216,6 +216,7 @@ def big_page(components: int = 1_000, size: int = 1_000_000) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.heavy  # wall time: a machine at rest
 def test_a_page_of_a_megabyte_with_a_thousand_components_checks_in_time_and_memory(tmp_path: Path) -> None:
     path = tmp_path / "big.md"
     path.write_text(big_page())
