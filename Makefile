@@ -55,3 +55,9 @@ browser-test: .venv/browser
 
 screenshots: .venv/browser
 	$(BIN)/python tests/browser/screenshots.py build/screenshots
+
+# GGUF exports in llama.cpp itself.
+.PHONY: llama-test
+llama-test: setup
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[llama]'
+	$(BIN)/pytest tests/export/test_llama_cpp.py

@@ -19,8 +19,8 @@ from tests.tiny import save_tiny, tiny_tokenizer
 from tunebook.errors import ExportError
 from tunebook.export.check import work
 from tunebook.export.deploy_http import deploy_test, expected_answers
-from tunebook.export.http_checks import Expected, Findings, Reply, same_start
-from tunebook.export.server import check_extra, check_port, serve
+from tunebook.export.http_checks import Expected, Findings, Reply, run_checks, same_start
+from tunebook.export.server import Server, check_extra, check_port, serve
 from tunebook.export.staging import hashes, manifest_of
 from tunebook.export.steps import export_run
 from tunebook.export.weights import write_merged
@@ -39,6 +39,12 @@ def quiet(_: str) -> None:
 def servers() -> list[psutil.Process]:
     children = psutil.Process().children(recursive=True)
     return [child for child in children if "tunebook.export.serving" in child.cmdline()]
+
+
+@pytest.fixture(autouse=True)
+def gaps_in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where answers differ the files are asked once more in a fresh process; here without its seconds of importing."""
+    monkeypatch.setattr("tunebook.export.deploy.run_to_end", lambda _, args, log, **more: work(*map(Path, args)))
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +161,27 @@ def test_a_server_that_says_nothing_is_ended_in_time(exported: Run) -> None:
     with pytest.raises(ExportError, match="did not answer within 0 seconds"), serve(folder, "slow", patience=0.3):
         pass
     assert servers() == []
+
+
+@pytest.mark.parametrize("manner", ["hangs", "dies"])
+def test_a_server_that_hangs_or_dies_is_asked_once_and_told(monkeypatch: pytest.MonkeyPatch, manner: str) -> None:
+    monkeypatch.setattr("tunebook.export.http_checks.SECONDS", 0.3)
+    monkeypatch.setattr(Server, "healthy", lambda self: False)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        port = deaf.getsockname()[1]
+        if manner == "hangs":
+            deaf.listen()
+        nobody: Any = None
+        server = Server(f"http://127.0.0.1:{port}/v1", "tiny", nobody, Path(), 1.0)
+        expected = [Expected(str(number), [{"role": "user", "content": "?"}], 9, "!", True) for number in range(50)]
+        found = Findings()
+        replies = run_checks(found, server, expected, 8, 512, quiet)
+    assert replies == [None] * 50
+    failed = [check["check"] for check in found.checks if not check["ok"]]
+    assert failed == ["health", "models", "chat completion", "health afterwards"]
+    expected_words = "timed out" if manner == "hangs" else "Connection error"
+    assert expected_words in next(check["detail"] for check in found.checks if check["check"] == "chat completion")
 
 
 def test_a_port_in_use_is_one_sentence() -> None:

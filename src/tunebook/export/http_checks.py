@@ -133,9 +133,12 @@ def run_checks(
     found.attempt("health", lambda: (server.healthy(), "/health answers"))
     found.attempt("models", lambda: _lists(client))
     say("Asking the held-out prompts over HTTP ...")
-    replies = [_reply(found, client, item, new_tokens) for item in expected]
+    replies = _replies(found, client, expected, new_tokens)
+    if None in replies:  # it died or hangs: nothing more is to be learnt from it, and each question would take its time
+        found.add("health afterwards", server.healthy(), "/health after the answer that did not come")
+        return replies
     _measure(found, [reply for reply in replies if reply])
-    if expected and replies[0]:
+    if replies:
         found.attempt("streaming", lambda: _streams(found, client, expected[0], replies[0], new_tokens))
     say("A long prompt, bad requests, eight callers at once ...")
     found.attempt("long prompt", lambda: _takes_long(client, min(LONG_TOKENS, longest - 16)))
@@ -158,12 +161,16 @@ def _lists(client: Client) -> tuple[bool, str]:
     return client.model.partition(":")[0] in models, f"/v1/models lists {', '.join(models) or 'nothing'}"
 
 
-def _reply(found: Findings, client: Client, item: Expected, new_tokens: int) -> Reply | None:
-    try:
-        return client.ask(item.chat, new_tokens)
-    except Exception as error:  # a finding, not an end: the others are still asked
-        found.add("chat completion", False, f"{item.id}: {type(error).__name__}: {str(error)[:300]}")
-        return None
+def _replies(found: Findings, client: Client, expected: Sequence[Expected], new_tokens: int) -> list[Reply | None]:
+    """A reply to each conversation; none from the first one on that the server does not answer."""
+    replies: list[Reply | None] = []
+    for item in expected:
+        try:
+            replies.append(client.ask(item.chat, new_tokens))
+        except Exception as error:  # the client may raise anything; it is a finding
+            found.add("chat completion", False, f"{item.id}: {type(error).__name__}: {str(error)[:300]}")
+            break
+    return replies + [None] * (len(expected) - len(replies))
 
 
 def _measure(found: Findings, replies: list[Reply]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,10 @@ class Parity:
     numbers: dict[str, Any]
     where: tuple[Fault, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    def beside(self, name: str, other: Parity) -> Parity:
+        """This parity with the numbers and warnings that another runtime gave for the same file."""
+        return replace(self, numbers={**self.numbers, name: other.numbers}, warnings=self.warnings + other.warnings)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values for export.json."""
@@ -68,7 +72,8 @@ def compare(reference: Reference, folder: Path, how: How | None = None, timeout:
     with tempfile.TemporaryDirectory(prefix=".check-", dir=folder.parent) as scratch:
         result, logits = _ask(reference, folder, how, Path(scratch), timeout)
     numbers = _logit_numbers(reference.logits, logits)
-    where, warnings = _compare_text(reference, result, how), []
+    where = _compare_text(reference, result, how)
+    warnings: tuple[str, ...] = ()
     # two tokens that rounding can swap: each logit may be off by the largest difference seen
     rounding = min(1.0, 2 * numbers["max_logit_difference"]) if how.exact else 0.0
     tied, changed = _compare_answers(reference, result, rounding)
@@ -83,12 +88,18 @@ def compare(reference: Reference, folder: Path, how: How | None = None, timeout:
         where += faults
     else:
         numbers["changed_answers"] = [str(fault) for fault in changed]
-        if not numbers["mean_kl"] <= WARN_KL:
-            warnings.append(
-                f"Quantization changed this model much (mean KL {numbers['mean_kl']:.3g}, above {WARN_KL}): "
-                "read its answers before you use it, or use the F16 file."
-            )
-    return Parity(not where, numbers, tuple(where), tuple(warnings))
+        warnings = warn_of_change(numbers["mean_kl"], result["read_by"])
+    return Parity(not where, numbers, tuple(where), warnings)
+
+
+def warn_of_change(mean_kl: float, read_by: str) -> tuple[str, ...]:
+    """A plain warning when quantization changed a model much, as `read_by` computes it."""
+    if mean_kl <= WARN_KL:
+        return ()
+    return (
+        f"Quantization changed this model much (mean KL {mean_kl:.3g} in {read_by}, above {WARN_KL}): "
+        "read its answers before you use it, or use the F16 file.",
+    )
 
 
 def check_export(

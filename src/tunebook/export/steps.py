@@ -22,6 +22,7 @@ from tunebook.export.gguf_settings import unread_settings
 from tunebook.export.gguf_tokenizer import READ_AS_GPT2, read_vocabulary
 from tunebook.export.modelfile import write_modelfile
 from tunebook.export.parity import How, Parity, compare, refuse
+from tunebook.export.parity_llama import compare_llama, installed
 from tunebook.export.reference import Reference, measure
 from tunebook.export.staging import check_space, check_target, disk_errors, manifest_of, staged
 from tunebook.export.weights import merged_tensors, weights_size, write_adapter, write_merged
@@ -99,6 +100,10 @@ def export_format(
             how = _how(kind, file, run_folder, plan, model, tokenizer)
             parities[file] = compare(reference, folder, how)
             refuse(parities[file], file or kind)
+            if kind == "gguf" and installed():
+                other = compare_llama(reference, folder, file, how.exact)
+                refuse(other, file)
+                parities[file] = parities[file].beside("llama_cpp", other)
         manifest["parity"] = _worst(parities) | {"dtype": how.dtype, "settings": how.settings}
 
 
