@@ -22,6 +22,7 @@ import sys
 import sysconfig
 import tempfile
 import venv
+from collections import deque
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -44,7 +45,7 @@ again = examine(Path(path), None, tokenizer, Settings(duplicates="keep"), Path(c
 assert len(again.examples) == len(checked.examples)
 print(json.dumps({
     "rows": len(checked.examples), "seconds": seconds, "cpu": cpu, "again": time.perf_counter() - start,
-    "tokens": checked.findings.tokens.total, "trained": checked.findings.tokens.trained,
+    "near": checked.findings.near_duplicates, "tokens": checked.findings.tokens.total, "trained": checked.findings.tokens.trained,
     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
 }))
 """
@@ -80,19 +81,26 @@ print(json.dumps({
 """
 
 
-def write_rows(path: Path, count: int) -> None:
-    """Conversations of the lengths that people train on, made of the sentences of the shipped data; no two alike."""
+def write_rows(path: Path, count: int, longest: int = 200) -> None:
+    """Conversations with answers of 20 to `longest` words, made of the words of the shipped data.
+
+    One in fifty says what one of the last hundred said with one word changed: near-duplicates to be found.
+    """
     pick = random.Random(7)
     shipped = (ROOT / "src/tunebook/demo/examples.jsonl").read_text(encoding="utf-8").splitlines()
-    texts = [turn["content"] for line in shipped for turn in json.loads(line)["messages"]]
-    words = " ".join(texts).split()
+    words = " ".join(turn["content"] for line in shipped for turn in json.loads(line)["messages"]).split()
+    last: deque[list[str]] = deque(maxlen=100)
     with path.open("w", encoding="utf-8") as file:
         for number in range(count):
-            asked = " ".join(pick.choices(words, k=pick.randint(8, 60))) + f" ({number})?"
-            answer = " ".join(pick.choices(words, k=pick.randint(20, 200)))
+            asked = pick.choices(words, k=pick.randint(8, longest // 3))
+            answer = pick.choices(words, k=pick.randint(20, longest))
+            if last and number % 50 == 0:
+                answer = [*pick.choice(last)]
+                answer[pick.randrange(len(answer))], asked = str(number), asked[:3]
+            last.append(answer)
             row = {
-                "prompt": [{"role": "user", "content": asked}],
-                "completion": [{"role": "assistant", "content": answer}],
+                "prompt": [{"role": "user", "content": f"{' '.join(asked)} ({number})?"}],
+                "completion": [{"role": "assistant", "content": " ".join(answer)}],
             }
             file.write(json.dumps(row) + "\n")
 
@@ -103,7 +111,8 @@ def make_trl() -> Path:
     if not (TRL / "ready").exists():
         venv.create(TRL, with_pip=True, clear=True)
         site = TRL / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-        (site / "shared.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+        # Not the bare path: its own .pth files are to be followed too.
+        (site / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
         subprocess.run([python, "-m", "pip", "install", "-q", f"trl=={TRL_VERSION}"], check=True)
         (TRL / "ready").touch()
     return python
@@ -152,7 +161,7 @@ def memory(counts: list[int], model: str, folder: Path) -> None:
     """Peak memory and speed of Tunebook alone for each number of rows."""
     for rows in counts:
         path = folder / f"rows{rows}.jsonl"
-        write_rows(path, rows)
+        write_rows(path, rows, longest=40)
         ours = measure(sys.executable, OURS, path, model)
         path.unlink()
         print(

@@ -13,7 +13,7 @@ from unittest import mock
 import pytest
 
 from tests.cli.call import call
-from tunebook.plan.files import load_plan, origin_of
+from tunebook.plan.files import load_plan, origin_of, values_by_path
 from tunebook.plan.rules.types import Plateau
 
 
@@ -156,6 +156,72 @@ def test_every_fault_is_told_at_once_and_nothing_is_written(place: Path) -> None
     for piece in ("batch-size", "'17 (Odd)' is not among the options", "extra", "no.jsonl", "no such model"):
         assert piece in done.err, piece
     assert not (place / "plan.yaml").exists()
+
+
+PREPARED = {
+    "max-length": ("64", "data.max_length", 64),
+    "too-long": ("cut (shortens the question from its start)", "data.too_long", "cut"),
+    "duplicates": ("keep (trains on all of them)", "data.duplicates", "keep"),
+    "max-bad-share": ("0.2", "data.max_bad_share", 0.2),
+    "validation-share": ("0.25", "data.validation_share", 0.25),
+    "validation-file": ("held.jsonl", "data.validation_path", "held.jsonl"),
+    "columns": ("{prompt: asked, completion: said}", "data.columns", {"prompt": "asked", "completion": "said"}),
+    "seed": ("7", "training.seed", 7),
+}
+
+
+def prepared(place: Path, **answers: str) -> None:
+    """Answers to the page about data, in `data.yaml`."""
+    given = {key: answer for key, (answer, _, _) in PREPARED.items()} | answers
+    document = {"format": 1, "page": "phase-2-dataset-preparation", "answers": given}
+    (place / "data.yaml").write_text(json.dumps(document))
+
+
+def test_the_answers_to_two_pages_make_one_plan(place: Path) -> None:
+    rows = [{"asked": f"What is {n} plus {n}?", "said": f"It is {2 * n}."} for n in range(40)]
+    (place / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (place / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:4]))
+    prepared(place)
+    done = plan("data.yaml", "answers.yaml", "-o", "plan.yaml")
+    assert done.code == 0, done.err
+    made = load_plan(place / "plan.yaml")
+    values = values_by_path(made)
+    for _, path, expected in PREPARED.values():
+        assert values[path] == expected, path
+        assert origin_of(made, path)[0] == "answer", path
+    assert (made.training.learning_rate, made.training.batch_size) == (3e-5, 16)
+    assert made.review.policy == "random"
+
+
+def test_the_faults_of_all_answers_files_are_told_at_once(place: Path) -> None:
+    text = (place / "answers.yaml").read_text()
+    (place / "answers.yaml").write_text(text.replace("16 (Standard)", "17 (Odd)"))
+    prepared(place, **{"max-length": "3", "seed": "minus one"})
+    done = call(
+        "plan", "data.yaml", "answers.yaml", "none.yaml", "--data", "no.jsonl", "--model", "base", "-o", "x.yaml"
+    )
+    assert done.code == 1
+    for piece in ("data.yaml, max-length", "data.yaml, seed", "answers.yaml, batch-size", "none.yaml", "no.jsonl"):
+        assert piece in done.err, piece
+    assert not (place / "x.yaml").exists()
+
+
+def test_two_pages_that_set_one_value_differently_make_no_plan(place: Path) -> None:
+    page = (
+        "---\ntitle: Mine\n---\n## Ask\n{type: form}\n\n**Batch**\n"
+        "{type: select, id: batch, sets: training.batch_size, options: [8, 16]}\n"
+    )
+    (place / "mine.md").write_text(page)
+    assert call("page", "play", "mine.md", "--defaults", "--answers", "mine.yaml").code == 0
+    done = plan("mine.yaml", "answers.yaml")
+    assert done.code == 1
+    assert "training.batch_size: is 8 by 'Batch: 8' and 16 by 'Batch Size: 16 (Standard)'" in done.err
+    (place / "mine.yaml").write_text((place / "mine.yaml").read_text().replace("'8'", "'16'"))
+    assert plan("mine.yaml", "answers.yaml", "-o", "plan.yaml").code == 0
+
+
+def test_one_page_for_several_answers_files_is_bad_usage(place: Path) -> None:
+    assert plan("answers.yaml", "answers.yaml", "--page", "phase-3-fine-tuning").code == 2
 
 
 def test_an_order_that_cannot_work_makes_no_plan(place: Path) -> None:

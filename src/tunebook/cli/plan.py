@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,10 +51,12 @@ def rules(text: str, purpose: Any, as_json: bool) -> None:
 
 
 @click.command()
-@click.argument("answers", type=click.Path(path_type=Path), required=False)
+@click.argument("answers", type=click.Path(path_type=Path), nargs=-1)
 @click.option("--data", metavar="DATA", help="The examples: a JSONL, JSON, CSV or Parquet file.")
 @click.option("--model", metavar="MODEL", help="The base: a folder, a .gguf file, a hub id, or smollm2-135m.")
-@click.option("--page", "page_name", metavar="PAGE", help="The page that ANSWERS answers, unless it says so itself.")
+@click.option(
+    "--page", "page_name", metavar="PAGE", help="The page of a single ANSWERS file that does not name it itself."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the plan here.")
 @set_option
 @click.option("--accept", multiple=True, metavar="PATH", help="Take the advice for this value (repeatable).")
@@ -60,7 +64,7 @@ def rules(text: str, purpose: Any, as_json: bool) -> None:
 @json_option
 @click.option("--schema", is_flag=True, help="Print the plan's JSON schema: every value, its type and its meaning.")
 def plan(
-    answers: Path | None,
+    answers: tuple[Path, ...],
     data: str | None,
     model: str | None,
     page_name: str | None,
@@ -71,7 +75,7 @@ def plan(
     as_json: bool,
     schema: bool,
 ) -> None:
-    """Make a plan from ANSWERS (a file of `page play`; without it, from the defaults), DATA and MODEL.
+    """Make a plan from ANSWERS (files of `page play`, one for each page; without any, the defaults), DATA and MODEL.
 
     Shows every value with where it comes from and why, the learning-rate curve, what the data means for the run,
     advice, and what was not understood. Advice changes nothing unless it is accepted.
@@ -84,6 +88,8 @@ def plan(
     missing = [name for name, value in (("--data", data), ("--model", model)) if not value]
     if missing or data is None or model is None:
         raise click.UsageError(f"{' and '.join(missing)} must be given.")
+    if page_name and len(answers) > 1:
+        raise click.UsageError("--page goes with one ANSWERS file; each of several names its own page.")
     from tunebook.cli.quiet import quiet_libraries
     from tunebook.plan.files import save_plan
     from tunebook.plan.view import plan_json
@@ -91,9 +97,8 @@ def plan(
 
     quiet_libraries()
     folder = output.absolute().parent if output else Path.cwd()
-    planned = plan_run(
-        lambda: _answers(answers, page_name), data, model, folder, settings, "all" if accept_advice else accept
-    )
+    readers = _readers(answers, page_name)
+    planned = plan_run(readers, data, model, folder, settings, "all" if accept_advice else accept)
     if output:
         _keep_hand_edits(output)
         save_plan(planned.plan, output)
@@ -104,14 +109,15 @@ def plan(
     say(f"The plan is in {output}. Start it with `tunebook run {output}`." if output else "Keep it with -o plan.yaml.")
 
 
-def _answers(path: Path | None, page_name: str | None) -> Answers | None:
+def _readers(paths: Sequence[Path], page_name: str | None) -> dict[str, Callable[[], Answers]]:
+    """What reads each answers file, or the defaults of the page that is named without one."""
     from tunebook.pages.answers import Answers, default_answers, load_answers
     from tunebook.pages.catalog import load_page
 
     page = load_page(page_name).require() if page_name else None
-    if path:
-        return load_answers(path, page)
-    return Answers(page, default_answers(page)) if page else None
+    if page and not paths:
+        return {page.name: lambda: Answers(page, default_answers(page))}
+    return {str(path): partial(load_answers, path, page) for path in paths}
 
 
 def _keep_hand_edits(output: Path) -> None:

@@ -43,6 +43,17 @@ class Draft:
         """Set a value, with its reason."""
         self.values[path], self.why[path] = value, why
 
+    def join(self, other: Draft) -> None:
+        """Take over what another page's answers say. Two pages that set one value differently are a fault."""
+        for path, value in other.values.items():
+            if self.values.get(path, value) != value:
+                said = f"is {self.values[path]} by '{self.why[path]}' and {value} by '{other.why[path]}'"
+                self.faults.append(Fault(path, f"{said}; change one of the two answers"))
+            self.put(path, value, other.why[path])
+        for name, note in other.notes.items():
+            self.notes[name] = "\n".join(dict.fromkeys([*filter(None, [self.notes.get(name)]), note]))
+        self.faults += other.faults
+
 
 @dataclass(frozen=True)
 class Asked:

@@ -24,6 +24,8 @@ from tunebook.plan.rules.makers import Purpose
 from tunebook.plan.schema import Plan
 
 CUSTOM = ".custom"
+# A page, or None where it is not known, and the answers to it.
+Sheet = tuple[Page | None, Mapping[str, Answer]]
 
 
 def compile_plan(
@@ -34,14 +36,15 @@ def compile_plan(
     settings: Sequence[str] = (),
     accept: Collection[str] | Literal["all"] = (),
     facts: Facts | None = None,
+    others: Sequence[Sheet] = (),
 ) -> Plan:
     """The plan that these answers ask for.
 
     `answers` are by field id, as `load_answers` gives them for `page`; without a page, the known ids are read all the
-    same. `data` and `model` stand in the plan as given. `settings` are `path=value`, and win over answers. `accept`
-    names the paths whose advice is taken. PlanError holds every fault.
+    same. `others` are the answers to further pages. `data` and `model` stand in the plan as given. `settings` are
+    `path=value`, and win over answers. `accept` names the paths whose advice is taken. PlanError holds every fault.
     """
-    draft = draft_of(page, answers)
+    draft = draft_of([(page, answers), *others])
     faults = [*draft.faults]
     value = _plain_values(draft, data, model)
     try:
@@ -95,10 +98,22 @@ def _carry_out(value: dict[str, Any], advice: Advice, plan: Plan) -> None:
         _carry_out(value, lowered, plan)
 
 
-def draft_of(page: Page | None, answers: Mapping[str, Answer]) -> Draft:
-    """What the answers say: values with reasons, notes, what was not understood, and faults."""
+def draft_of(sheets: Sequence[Sheet]) -> Draft:
+    """What the answers to all pages say together: values with reasons, notes, what was not understood, and faults."""
     draft = Draft()
     prose: list[tuple[Purpose, Asked]] = []
+    for page, answers in sheets:
+        draft.join(_chosen(page, answers, prose))
+    reader = ProseReader(draft)
+    for purpose, asked in prose:
+        reader.read(purpose, asked)
+    reader.finish()
+    return draft
+
+
+def _chosen(page: Page | None, answers: Mapping[str, Answer], prose: list[tuple[Purpose, Asked]]) -> Draft:
+    """What the answers to one page say but for its prose, which is put aside into `prose`."""
+    draft = Draft()
     for name, asked, sets in _asked(page, answers):
         about = topic(name, sets, asked.answer)
         if about is None:
@@ -112,10 +127,6 @@ def draft_of(page: Page | None, answers: Mapping[str, Answer]) -> Draft:
                 READERS.get(about, value_of(about))(draft, asked)
             except ValueError as error:
                 draft.faults.append(Fault(name, str(error)))
-    reader = ProseReader(draft)
-    for purpose, asked in prose:
-        reader.read(purpose, asked)
-    reader.finish()
     return draft
 
 

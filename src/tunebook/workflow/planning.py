@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from tunebook.errors import DataError, Fault, PlanError, TunebookError
 from tunebook.model.sources import SMOLLM2, cache_folder, find_model, model_folder, weights_bytes, weights_sha256
 from tunebook.pages.answers import Answers
 from tunebook.plan.advice import Advice, advise
-from tunebook.plan.compile import compile_plan, take_advice
+from tunebook.plan.compile import Sheet, compile_plan, take_advice
 from tunebook.plan.facts import Facts
 from tunebook.plan.schema import Origin, Plan
 
@@ -37,7 +37,7 @@ class Planned:
 
 
 def plan_run(
-    read_answers: Callable[[], Answers | None],
+    readers: Mapping[str, Callable[[], Answers]],
     data: str,
     model: str,
     folder: Path,
@@ -46,15 +46,20 @@ def plan_run(
 ) -> Planned:
     """Plan a run. `data` and `model` count from the working folder; in the plan, paths count from `folder`, its own.
 
-    `read_answers` gives the answers, or None for none. PlanError holds every fault at once: of the answers, of what
-    they ask for, of the data, of the model. DataError when no row of the data can be trained.
+    `readers` give the answers to each page, by the name of their file; none for the defaults. PlanError holds every
+    fault at once: of the answers, of what they ask for, of the data, of the model. DataError when no row of the data
+    can be trained.
     """
     faults: list[Fault] = []
     plan: Plan | None = None
+    sheets: list[Sheet] = []
+    for name, read in readers.items():
+        with _gathered(faults, name if len(readers) > 1 else ""):
+            answers = read()
+            sheets.append((answers.page, answers.values))
     with _gathered(faults):
-        answers = read_answers()
-        page, values = (answers.page, answers.values) if answers else (None, {})
-        plan = compile_plan(page, values, _from(folder, data), _model_from(folder, model), settings)
+        first, *others = sheets or [(None, {})]
+        plan = compile_plan(*first, _from(folder, data), _model_from(folder, model), settings, others=others)
     for path in _data_files(plan, folder) if plan else [Path(data)]:
         with _gathered(faults):
             open_source(path, plan.data.columns if plan else None)
@@ -69,12 +74,13 @@ def plan_run(
 
 
 @contextmanager
-def _gathered(faults: list[Fault]) -> Iterator[None]:
-    """Keep the faults of an error instead of ending with it."""
+def _gathered(faults: list[Fault], source: str = "") -> Iterator[None]:
+    """Keep the faults of an error instead of ending with it, each with the `source` that it is in."""
     try:
         yield
     except TunebookError as error:
-        faults += error.faults or [Fault("", " ".join(part for part in (error.what, error.do) if part))]
+        found = error.faults or [Fault("", " ".join(part for part in (error.what, error.do) if part))]
+        faults += [Fault(", ".join(filter(None, [source, fault.where])), fault.message) for fault in found]
 
 
 def _from(folder: Path, path: str) -> str:
