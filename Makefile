@@ -61,3 +61,11 @@ screenshots: .venv/browser
 llama-test: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[llama]'
 	$(BIN)/pytest tests/export/test_llama_cpp.py
+
+# Beside TRL, in an environment of its own; minutes each.
+.PHONY: bench-data
+bench-data: .venv/model
+	$(BIN)/python benchmarks/data.py
+	$(BIN)/python benchmarks/data.py --cores 1
+	$(BIN)/python benchmarks/data.py --rows 100000 --runs 1
+	$(BIN)/python benchmarks/data.py --memory 10000 1000000

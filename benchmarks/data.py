@@ -1,13 +1,17 @@
 """Check and render of a data set, beside TRL's preparation of the same file: rows a second, peak memory, second run.
 
-    python benchmarks/data.py                       # 20,000 rows, three alternating runs of each
+    python benchmarks/data.py                          # 20,000 rows, three alternating runs of each side
+    python benchmarks/data.py --cores 1                # the same on one core
     python benchmarks/data.py --rows 100000 --runs 1
-    python benchmarks/data.py --memory 10000 1000000
+    python benchmarks/data.py --memory 10000 1000000   # Tunebook alone, short rows
 
-Both read the same JSONL file of prompt and completion messages with the same tokenizer, in one process each. Tunebook
-reads, checks, renders, masks, looks for duplicates, near-duplicates and private text, and writes Arrow; TRL loads the
-file with `datasets` and runs the preparation of `SFTTrainer`, which masks the prompt. TRL lives in an environment of
-its own (`build/bench-trl`), made on first use; it shares this one's torch, transformers and tokenizers.
+Both sides read the same JSONL file of prompt and completion messages with the same tokenizer, in one process each.
+Tunebook reads, checks, renders, masks, looks for duplicates, near-duplicates and private text, and writes Arrow; TRL
+loads the file with `datasets` and runs the preparation of `SFTTrainer`, which masks the prompt. One process of Tunebook
+uses two cores where there are two (the tokenizer's own threads beside Python), one of TRL uses one: `--cores 1` shows
+what is left without that, and the processor time is told either way. The second run is `tunebook data check` as a user
+calls it, start of Python and all. TRL lives in an environment of its own (`build/bench-trl`), made on first use; it
+shares this one's torch, transformers and tokenizers.
 """
 
 from __future__ import annotations
@@ -21,9 +25,11 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import time
 import venv
 from collections import deque
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TRL = ROOT / "build" / "bench-trl"
@@ -38,14 +44,12 @@ from transformers import AutoTokenizer
 path, model, cache = sys.argv[1:]
 tokenizer = AutoTokenizer.from_pretrained(model)
 start, cpu = time.perf_counter(), time.process_time()
-checked = examine(Path(path), None, tokenizer, Settings(duplicates="keep"), Path(cache))
+checked = examine(Path(path), None, tokenizer, Settings(), Path(cache, "data"))
 seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
-start = time.perf_counter()
-again = examine(Path(path), None, tokenizer, Settings(duplicates="keep"), Path(cache))
-assert len(again.examples) == len(checked.examples)
+tokens = checked.findings.tokens
 print(json.dumps({
-    "rows": len(checked.examples), "seconds": seconds, "cpu": cpu, "again": time.perf_counter() - start,
-    "near": checked.findings.near_duplicates, "tokens": checked.findings.tokens.total, "trained": checked.findings.tokens.trained,
+    "rows": len(checked.examples), "seconds": seconds, "cpu": cpu, "near": checked.findings.near_duplicates,
+    "tokens": tokens.total, "trained": tokens.trained,
     "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
 }))
 """
@@ -119,56 +123,73 @@ def make_trl() -> Path:
 
 
 def measure(python: Path | str, script: str, path: Path, model: str) -> dict[str, float]:
-    """Run one side in a fresh process with a fresh cache."""
+    """Run one side in a fresh process with a fresh cache; of Tunebook, the command once more behind it."""
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
-        environment = {
-            **os.environ,
-            "HF_HUB_OFFLINE": "1",
-            "HF_DATASETS_CACHE": cache,
-            "TRANSFORMERS_VERBOSITY": "error",
-        }
-        done = subprocess.run(
-            [python, "-c", script, path, model, cache], env=environment, capture_output=True, text=True, check=False
-        )
-    if done.returncode:
-        sys.exit(done.stderr[-3000:])
-    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        quiet = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error"}
+        environment = {**os.environ, **quiet, "HF_DATASETS_CACHE": cache, "TUNEBOOK_CACHE": cache}
+        result: dict[str, float] = json.loads(_run([python, "-c", script, path, model, cache], environment)[-1])
+        if script is OURS:
+            start = time.perf_counter()
+            _run([python, "-m", "tunebook", "data", "check", path, "--model", model, "--json"], environment)
+            result["again"] = time.perf_counter() - start
     return result
 
 
+def _run(command: list[Any], environment: dict[str, str]) -> list[str]:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    return done.stdout.splitlines()
+
+
 def compare(rows: int, runs: int, model: str, folder: Path) -> None:
-    """Alternate the two sides and print the ratio of each pair of runs."""
+    """Alternate the two sides, each first in turn, and print the ratio of each pair of runs."""
     path = folder / "rows.jsonl"
     write_rows(path, rows)
+    sides = {"tunebook": (sys.executable, OURS), "TRL": (make_trl(), THEIRS)}
     ratios, cpu = [], []
     for number in range(1, runs + 1):
-        ours = measure(sys.executable, OURS, path, model)
-        theirs = measure(make_trl(), THEIRS, path, model)
-        assert ours["rows"] == theirs["rows"] == rows, (ours, theirs)
+        order = list(sides) if number % 2 else list(sides)[::-1]
+        found = {side: measure(*sides[side], path, model) for side in order}
+        ours, theirs = found["tunebook"], found["TRL"]
+        assert ours["rows"] == theirs["rows"] == rows, found
         ratios.append(theirs["seconds"] / ours["seconds"])
         cpu.append(theirs["cpu"] / ours["cpu"])
         print(
-            f"run {number}: tunebook {rows / ours['seconds']:,.0f} rows/s ({ours['peak'] / 1e9:.2f} GB, again from "
-            f"the cache {ours['again']:.2f} s), TRL {rows / theirs['seconds']:,.0f} rows/s "
-            f"({theirs['peak'] / 1e9:.2f} GB): {ratios[-1]:.2f} times as fast; "
-            f"processor time {cpu[-1]:.2f} times less",
-            flush=True,
+            f"run {number}: {_told(ours)}; TRL {rows / theirs['seconds']:,.0f} rows/s, {_gigabytes(theirs)}", flush=True
         )
-    print(f"{rows:,} rows, median of {runs}: {statistics.median(ratios):.2f} times TRL's rows per second")
+        print(
+            f"  {ratios[-1]:.2f} times TRL's rows per second, {cpu[-1]:.2f} times in rows per second of processor time"
+        )
+    print(
+        f"{rows:,} rows, {runs} runs, {len(os.sched_getaffinity(0))} cores: {_spread(ratios)} times TRL's rows per "
+        f"second; by processor time {_spread(cpu)}"
+    )
+
+
+def _spread(ratios: list[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 def memory(counts: list[int], model: str, folder: Path) -> None:
-    """Peak memory and speed of Tunebook alone for each number of rows."""
+    """Peak memory and speed of Tunebook alone for each number of rows; the rows are short, so that it takes minutes."""
     for rows in counts:
         path = folder / f"rows{rows}.jsonl"
         write_rows(path, rows, longest=40)
         ours = measure(sys.executable, OURS, path, model)
         path.unlink()
-        print(
-            f"{rows:,} rows: {rows / ours['seconds']:,.0f} rows/s, peak {ours['peak'] / 1e9:.2f} GB, "
-            f"again from the cache {ours['again']:.2f} s",
-            flush=True,
-        )
+        print(f"{rows:,} rows of {ours['tokens'] / rows:.0f} tokens: {_told(ours)}", flush=True)
+
+
+def _told(ours: dict[str, float]) -> str:
+    return (
+        f"tunebook {ours['rows'] / ours['seconds']:,.0f} rows/s, {_gigabytes(ours)}, {ours['near']:,} near-duplicates, "
+        f"second run {ours['again']:.2f} s"
+    )
+
+
+def _gigabytes(side: dict[str, float]) -> str:
+    return f"{side['peak'] / 1e9:.2f} GB"
 
 
 def main() -> None:
@@ -176,11 +197,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--cores", type=int, help="let both sides use so many cores alone")
     parser.add_argument("--memory", type=int, nargs="+", metavar="ROWS", help="measure memory alone, at these sizes")
     parser.add_argument("--model", default="smollm2-135m", help="whose tokenizer to use")
     options = parser.parse_args()
     from tunebook.model.sources import model_folder
 
+    if options.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.cores])
     model = str(model_folder(options.model, Path.cwd()))
     with tempfile.TemporaryDirectory() as folder:
         if options.memory:
