@@ -56,6 +56,12 @@ browser-test: .venv/browser
 screenshots: .venv/browser
 	$(BIN)/python tests/browser/screenshots.py build/screenshots
 
+# The CommonMark specification's own examples.
+.PHONY: spec-test
+spec-test: setup
+	$(BIN)/python scripts/studio_libraries.py --tests
+	$(BIN)/pytest tests/pages/test_commonmark_spec.py
+
 # GGUF exports in llama.cpp itself.
 .PHONY: llama-test
 llama-test: setup

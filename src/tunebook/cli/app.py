@@ -7,6 +7,7 @@ signal after saving. Commands are loaded when they are called: `--help` never im
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 
 import click
@@ -60,6 +61,8 @@ class Lazy(click.Group):
 @click.option("--debug", is_flag=True, help="Show the traceback of a fault.")
 def app(debug: bool) -> None:
     """Turn a readable page into a fine-tuned model with proof."""
+    logging.basicConfig(format="%(message)s")  # to standard error, as everything that is said to people
+    logging.getLogger("tunebook").setLevel(logging.INFO)
 
 
 def main() -> None:

@@ -27,9 +27,12 @@ DEMO_SETTINGS = (
 @click.option("--detach", is_flag=True, help="Start it in a session of its own and return its name.")
 def run(plan: Path, name: str | None, runs_dir: str | None, settings: tuple[str, ...], detach: bool) -> None:
     """Run the ten steps of PLAN in this process."""
+    from tunebook.cli.quiet import quiet_libraries
     from tunebook.workflow.start import prepare_run, read_plan, start_detached
 
-    made = prepare_run(read_plan(plan, list(settings)), name, runs_folder(runs_dir))
+    planned = read_plan(plan, list(settings))
+    quiet_libraries()
+    made = prepare_run(planned, name, runs_folder(runs_dir))
     if detach:
         start_detached(made)
         click.echo(made.name)
@@ -77,10 +80,12 @@ def demo(name: str | None, runs_dir: str | None, settings: tuple[str, ...]) -> N
     Fine-tunes smollm2-135m on 190 short answers in a house style: plan, ten steps, report, export, deployment test.
     Takes minutes on two cores. Exit code 1 when the tuned model is not better than its base on held-out data.
     """
+    from tunebook.cli.quiet import quiet_libraries
     from tunebook.runs.store import free_name
     from tunebook.workflow.demo import demo_plan, judge_demo
     from tunebook.workflow.start import prepare_run
 
+    quiet_libraries()
     runs = runs_folder(runs_dir)
     plan, texts = demo_plan([*DEMO_SETTINGS, *settings])
     made = prepare_run(plan, name or free_name("demo", runs), runs, texts)

@@ -7,6 +7,7 @@ folder kept, since reading GGUF takes half a minute. No code that comes with a m
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 import re
 import shutil
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 SMOLLM2 = "smollm2-135m"
 SMOLLM2_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +165,7 @@ def _converted(gguf: Path) -> Path:
     folder = cache_folder() / "models" / f"{gguf.stem.lower()}-{digest[:16]}"
     if (folder / "complete").is_file():
         return folder
+    _log.info("Converting %s to safetensors, once; half a minute for a small model.", gguf.name)
     aside = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         aside.mkdir(parents=True)
