@@ -75,3 +75,9 @@ bench-data: .venv/model
 	$(BIN)/python benchmarks/data.py --cores 1
 	$(BIN)/python benchmarks/data.py --rows 100000 --runs 1
 	$(BIN)/python benchmarks/data.py --memory 10000 1000000
+
+# Side by side with TRL, which gets an environment of its own in build/peers. Hours for the whole table on a machine at
+# rest; what was measured is kept in build/bench-train.jsonl and not measured again. BENCH="--pairs 1 --batch 4" is short.
+.PHONY: bench
+bench: .venv/model
+	$(BIN)/python benchmarks/train.py $(BENCH)

@@ -34,6 +34,16 @@ def one_at_a_time(model, prompt, new):
     return TOKENIZER.decode(out[0, len(prompt) :], skip_special_tokens=True)
 
 
+def test_texts_of_a_model_with_adapters_equal_generate_with_one_prompt_at_a_time():
+    model = get_peft_model(talker(), LoraConfig(target_modules="all-linear", task_type="CAUSAL_LM", r=4)).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.02)
+    rows = prompts(0) * 3  # enough of them for merging to pay
+    answers = generate(model, TOKENIZER, rows, max_new_tokens=20)
+    assert [answer.text for answer in answers] == [one_at_a_time(model, row, 20) for row in rows]
+
+
 @pytest.mark.parametrize("batch_tokens", [1, 300, 100_000])
 def test_texts_equal_generate_with_one_prompt_at_a_time(batch_tokens):
     model = talker()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.train.test_gradients import Row
-from tunebook.train.batches import micro_batches, order_of_epoch, rows_of_step, steps_per_epoch
+from tunebook.train.batches import common_prefix, join, micro_batches, order_of_epoch, rows_of_step, steps_per_epoch
 
 
 @given(count=st.integers(1, 60), batch=st.integers(1, 20), seed=st.integers(0, 2**32 - 1))
@@ -35,3 +35,24 @@ def test_micro_batches_keep_the_order_and_the_budget(lengths, budget):
     groups = list(micro_batches(rows, budget))
     assert [row.id for group in groups for row in group] == [row.id for row in rows]
     assert all(sum(len(row.ids) for row in group) <= budget or len(group) == 1 for group in groups)
+
+
+def test_a_shared_beginning_is_laid_down_once_and_predicts_for_all():
+    alike = [Row([*range(10, 20), *own], [False] * 9 + [True] * (1 + len(own))) for own in ([30, 31], [40], [50, 51])]
+    batch = join(alike, share=True)
+    assert batch.ids.tolist() == [*range(10, 20), 30, 31, 40, 50, 51]
+    assert batch.positions.tolist() == [*range(10), 10, 11, 10, 10, 11]
+    assert (batch.prefix, batch.lengths, batch.trained) == (10, (2, 1, 2), (3, 2, 3))
+    assert batch.where.tolist() == [8, 9, 10, 8, 9, 8, 9, 13]
+    assert batch.targets.tolist() == [19, 30, 31, 19, 40, 19, 50, 51]
+    apart = join(alike)
+    assert (apart.prefix, apart.tokens, apart.targets.tolist()) == (0, 35, batch.targets.tolist())
+
+
+@given(st.lists(st.lists(st.integers(0, 1), min_size=1, max_size=30), min_size=1, max_size=5))
+def test_the_common_prefix_is_what_all_begin_with_and_leaves_each_a_token(rows):
+    found = common_prefix([Row(row, [True] * len(row)) for row in rows])
+    alike = 0
+    while all(len(row) > alike + 1 and row[alike] == rows[0][alike] for row in rows):
+        alike += 1
+    assert found == (alike if len(rows) > 1 and alike >= 8 else 0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,8 +12,12 @@ import torch.nn.functional as F
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    GemmaConfig,
+    GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     Qwen2Config,
@@ -23,11 +28,13 @@ from transformers import (
 
 from tests.tiny import tiny_model
 from tunebook.evaluate.heldout import held_out_loss
-from tunebook.model.adapters import make_trainable
+from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.plan.files import make_plan
 from tunebook.train.batches import join, micro_batches, trained_tokens
 from tunebook.train.forward import make_engine
 from tunebook.train.loss import summed_loss, token_losses
+
+WAYS = ["plain", "joined", "fused"]
 
 
 @dataclass
@@ -48,11 +55,25 @@ def rows(count: int = 8, seed: int = 0, vocabulary: int = 300) -> list[Row]:
     return made
 
 
-def gradients(model, groups, *, plain=False, mean_of_means=False, smoothing=0.0):
+def wide(model):
+    """`model` in float64, its RMSNorms too: those of Transformers fall back to float32 in a model of any precision."""
+    for module in model.double().modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            eps = getattr(module, "variance_epsilon", None) or module.eps
+            offset = 1.0 if type(module).__name__.startswith("Gemma") else 0.0
+            module.forward = partial(_exact_norm, module, eps, offset)
+    return model
+
+
+def _exact_norm(module, eps, offset, x):
+    return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * (module.weight + offset)
+
+
+def gradients(model, groups, *, way="fused", mean_of_means=False, smoothing=0.0):
     """Gradients of one step cut into `groups`; `mean_of_means` is the well-known mistake."""
     model.train()
     model.zero_grad(set_to_none=True)
-    engine = make_engine(model, plain=plain, smoothing=smoothing)
+    engine = make_engine(model, way=way, smoothing=smoothing)
     total = trained_tokens([row for group in groups for row in group])
     loss = 0.0
     for group in groups:
@@ -79,20 +100,20 @@ def splits(all_rows):
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("plain", [False, True])
-def test_any_split_into_micro_batches_gives_the_gradients_of_one_batch(method, plain):
+@pytest.mark.parametrize("way", WAYS)
+def test_any_split_into_micro_batches_gives_the_gradients_of_one_batch(method, way):
     plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
-    model = make_trainable(tiny_model(dtype=torch.float64), plan).double()
+    model = make_trainable(wide(tiny_model()), plan).double()
     everything = rows()
-    loss, whole = gradients(model, [everything], plain=plain)
+    loss, whole = gradients(model, [everything], way=way)
     for groups in splits(everything):
-        cut_loss, cut = gradients(model, groups, plain=plain)
+        cut_loss, cut = gradients(model, groups, way=way)
         assert cut_loss == pytest.approx(loss, abs=1e-12)
         assert error(cut, whole) < 1e-12
 
 
 def test_a_mean_of_means_would_be_caught():
-    model = tiny_model(dtype=torch.float64)
+    model = wide(tiny_model())
     everything = rows()
     _, whole = gradients(model, [everything])
     _, wrong = gradients(model, splits(everything)[0], mean_of_means=True)
@@ -116,14 +137,14 @@ def by_hand(model, all_rows, smoothing=0.0):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-@pytest.mark.parametrize("plain", [False, True])
-def test_loss_and_gradients_equal_a_row_by_row_reference(plain, smoothing):
-    model = tiny_model(dtype=torch.float64)
+@pytest.mark.parametrize("way", WAYS)
+def test_loss_and_gradients_equal_a_row_by_row_reference(way, smoothing):
+    model = wide(tiny_model())
     everything = rows()
     model.train()
     model.set_attn_implementation("sdpa")
     loss, expected = by_hand(model, everything, smoothing)
-    ours, found = gradients(model, [everything], plain=plain, smoothing=smoothing)
+    ours, found = gradients(model, [everything], way=way, smoothing=smoothing)
     assert ours == pytest.approx(loss, abs=1e-12)
     assert error(found, expected) < 1e-12
 
@@ -138,6 +159,9 @@ _SMALL = {
     "max_position_embeddings": 128,
 }
 _FAMILIES = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SMALL)),
+    "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**_SMALL, attention_bias=True, mlp_bias=True)),
+    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_SMALL, head_dim=8)),
     "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SMALL)),
     "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SMALL, head_dim=8)),
     "mistral": lambda: MistralForCausalLM(MistralConfig(**_SMALL, sliding_window=None)),
@@ -151,26 +175,104 @@ _FAMILIES = {
 }
 
 
+_FASTEST = dict.fromkeys(_FAMILIES, "fused") | {
+    "mistral with a sliding window": "plain",
+    "gemma2": "plain",
+    "gpt2": "joined",
+}
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("family", _FAMILIES)
-def test_each_family_trains_as_row_by_row_whichever_way_it_goes(family):
+def test_each_family_trains_as_row_by_row_whichever_way_it_goes(family, method):
     torch.manual_seed(0)
-    model = _FAMILIES[family]().double().train()
-    model.set_attn_implementation("sdpa" if family != "gemma2" else "eager")
+    plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
+    model = wide(make_trainable(_FAMILIES[family](), plan))
+    for parameter in trainable_parameters(model).values():  # LoRA's B begins as zero, biases and norms as constants
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    bare = model.get_base_model() if method == "lora" else model
+    bare.set_attn_implementation("sdpa" if family != "gemma2" else "eager")
     everything = rows()
-    loss, expected = by_hand(model, everything)
-    ours, found = gradients(model, [everything[:3], everything[3:]])
-    assert ours == pytest.approx(loss, abs=1e-10)
+    loss, expected = by_hand(model.train(), everything)
+    for way in WAYS:
+        ours, found = gradients(model, [everything[:3], everything[3:]], way=way)
+        assert ours == pytest.approx(loss, abs=1e-10)
+        assert error(found, expected) < 1e-10
+
+
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_a_family_goes_the_fastest_way_that_knows_it_and_says_why_no_faster(family):
+    engine = make_engine(_FAMILIES[family]())
+    assert engine.way == _FASTEST[family]
+    assert bool(engine.why_plain) == (engine.way == "plain")
+    assert bool(engine.why_joined) == (engine.way == "joined")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}],
+)
+def test_adapters_that_the_fused_way_does_not_know_train_joined(change):
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=4, **change)
+    model = wide(get_peft_model(_FAMILIES["llama with biases"](), config))
+    if "lora_dropout" not in change:
+        loss, expected = gradients(model, [rows()], way="plain")
+        ours, found = gradients(model, [rows()])
+        assert ours == pytest.approx(loss, abs=1e-12)
+        assert error(found, expected) < 1e-10
+    engine = make_engine(model)
+    assert engine.way == "joined"
+    assert "adapters" in engine.why_joined
+
+
+def test_a_layer_that_is_not_plain_trains_joined():
+    model = wide(tiny_model())
+    layer = model.model.layers[1].mlp
+    layer.up_proj = torch.nn.Sequential(layer.up_proj, torch.nn.Identity())
+    _, expected = gradients(model, [rows()], way="plain")
+    engine = make_engine(model)
+    assert (engine.way, engine.why_joined) == ("joined", "it has a layer of type Sequential")
+    assert error(gradients(model, [rows()])[1], expected) < 1e-12
+
+
+def beginning_alike(prefix: int, seed: int = 0) -> list[Row]:
+    """Ragged rows with the same first `prefix` tokens, some of them trained."""
+    made = rows(6, seed)
+    rng = np.random.default_rng(seed + 100)
+    ids, trained = rng.integers(3, 300, prefix).tolist(), (rng.random(prefix) < 0.3).tolist()
+    return [Row(ids + row.ids, trained + row.trained, row.id) for row in made]
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma"])
+def test_a_shared_beginning_gives_the_gradients_of_rows_that_each_have_their_own(family, method):
+    torch.manual_seed(0)
+    plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
+    model = wide(make_trainable(_FAMILIES[family](), plan))
+    for parameter in trainable_parameters(model).values():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    alike = beginning_alike(13)
+    batch = make_engine(model).join(alike)
+    assert (batch.prefix, batch.tokens) == (13, sum(len(row.ids) for row in alike) - 5 * 13)
+    loss, expected = gradients(model, [alike], way="plain")
+    ours, found = gradients(model, [alike])
+    assert ours == pytest.approx(loss, abs=1e-12)
     assert error(found, expected) < 1e-10
 
 
-def test_what_the_fast_way_does_not_know_goes_the_plain_way_and_says_why():
-    assert make_engine(tiny_model()).why_plain == ""
-    assert "gemma2" in make_engine(_FAMILIES["gemma2"]()).why_plain
-    assert "mistral" in make_engine(_FAMILIES["mistral with a sliding window"]()).why_plain
+def test_held_out_loss_of_each_example_does_not_depend_on_what_it_shares():
+    model = wide(tiny_model())
+    alike = beginning_alike(20)
+    alone = held_out_loss(make_engine(model, way="plain"), alike, range(6), 1)
+    shared = held_out_loss(make_engine(model), alike, range(6), 10_000)
+    for (name, nats, tokens), (_, wanted, count) in zip(shared.per_example, alone.per_example, strict=True):
+        assert (name, tokens, nats) == (name, count, pytest.approx(wanted, abs=1e-11))
 
 
 def test_no_example_reaches_another_in_a_joined_row():
-    model = tiny_model(dtype=torch.float64)
+    model = wide(tiny_model())
     first, second, changed = rows(3, seed=3)[1:] + rows(2, seed=9)[1:]
     engine = make_engine(model)
     with torch.no_grad():
@@ -182,20 +284,20 @@ def test_no_example_reaches_another_in_a_joined_row():
 
 
 def test_letting_examples_see_each_other_would_be_caught():
-    model = tiny_model(dtype=torch.float64)
+    model = wide(tiny_model())
     first, second = rows(3, seed=3)[1:]
     engine = make_engine(model)
     batch = join([first, second])
-    one_long = type(batch)(batch.ids, batch.positions, (batch.tokens,), batch.where, batch.targets)
+    one_long = replace(batch, lengths=(batch.tokens,))
     alone = engine.losses(join([second]))
     assert not torch.allclose(alone, engine.losses(one_long)[-len(alone) :], atol=1e-6, rtol=0)
 
 
-@pytest.mark.parametrize("plain", [False, True])
-def test_held_out_loss_does_not_depend_on_its_batch_size(plain):
-    model = tiny_model(dtype=torch.float64)
+@pytest.mark.parametrize("way", WAYS)
+def test_held_out_loss_does_not_depend_on_its_batch_size(way):
+    model = wide(tiny_model())
     everything = rows(23)
-    engine = make_engine(model, plain=plain)
+    engine = make_engine(model, way=way)
     measured = [held_out_loss(engine, everything, range(23), budget) for budget in (1, 40, 100, 10_000)]
     model.set_attn_implementation("sdpa")
     expected, _ = by_hand(model, everything)
@@ -205,7 +307,7 @@ def test_held_out_loss_does_not_depend_on_its_batch_size(plain):
 
 
 def test_the_mean_of_batch_means_would_be_caught_in_held_out_loss():
-    model = tiny_model(dtype=torch.float64)
+    model = wide(tiny_model())
     everything = rows(23)
     engine = make_engine(model)
     groups = [group for group in micro_batches(everything, 40) if trained_tokens(group)]

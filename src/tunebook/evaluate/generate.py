@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,9 @@ from transformers import DynamicCache
 
 from tunebook.data.template import stop_ids
 from tunebook.evaluate.mode import base_of, device_of, longest, reading
+from tunebook.model.adapters import merged
+
+_MERGING_PAYS = 1000  # tokens; putting adapters into the weights takes as long as some ten steps of a batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,8 @@ def generate(
     stops = stop_token_ids(model, tokenizer)
     limit = longest(model)
     found: dict[int, tuple[list[int], bool]] = {}
-    with reading(model):
+    pays = sum(map(len, prompts)) + len(prompts) * max_new_tokens > _MERGING_PAYS
+    with reading(model), merged(model) if pays else nullcontext():
         for batch in _batches(prompts, max_new_tokens, batch_tokens):
             fits = [row for row in batch if limit is None or len(prompts[row]) < limit]
             found |= {row: ([], False) for row in batch if row not in fits}

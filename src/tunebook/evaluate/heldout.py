@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tunebook.train.batches import join, micro_batches
+from tunebook.train.batches import micro_batches
 from tunebook.train.forward import Engine
 
 
@@ -40,18 +40,15 @@ def held_out_loss(
     on_progress: Callable[[int, int], None] | None = None,
 ) -> HeldOut:
     """Loss of the examples at `rows`, in the order given. The sums are float64, so batching changes rounding only."""
-    device = next(engine.model.parameters()).device
     per_example: list[tuple[str, float, int]] = []
     picked: list[Any] = [examples[int(row)] for row in rows]
     for group in micro_batches(picked, micro_batch_tokens):
-        batch = join(group, device)
+        batch = engine.join(group)
         losses = engine.losses(batch).double().cpu().numpy()
-        ends = np.cumsum(batch.lengths)
-        owner = np.searchsorted(ends, batch.where.cpu().numpy(), side="right")
+        owner = np.repeat(np.arange(len(group)), batch.trained)
         nats = np.bincount(owner, weights=losses, minlength=len(group))
-        tokens = np.bincount(owner, minlength=len(group))
         per_example += [
-            (str(getattr(row, "id", "")), float(n), int(t)) for row, n, t in zip(group, nats, tokens, strict=True)
+            (str(getattr(row, "id", "")), float(n), t) for row, n, t in zip(group, nats, batch.trained, strict=True)
         ]
         if on_progress:
             on_progress(len(per_example), len(picked))

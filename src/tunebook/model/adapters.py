@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
+from transformers.pytorch_utils import Conv1D
 
 from tunebook.errors import ModelError
 from tunebook.plan.schema import Plan
@@ -48,3 +51,31 @@ def make_trainable(model: Any, plan: Plan) -> Any:
 def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
     """The trained parameters by name, in the model's order."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@contextmanager
+def merged(model: Any) -> Iterator[None]:
+    """Run the block with LoRA adapters inside the weights, where each layer then is one product; needs them twice.
+
+    The weights come back as the very tensors that they were: undoing a merge by subtraction would not give their bits.
+    Layers that cannot be merged without loss (quantized), or whose adapters are off, stay as they are.
+    """
+    kept: list[tuple[Any, torch.Tensor]] = []
+    layers = [layer for layer in model.modules() if _can_merge(layer)]
+    try:
+        for layer in layers:
+            weight = layer.get_base_layer().weight
+            kept.append((layer, weight.data))
+            weight.data = weight.data.clone()
+            layer.merge()
+        yield
+    finally:
+        for layer, before in kept:
+            layer.get_base_layer().weight.data = before
+            layer.merged_adapters.clear()
+
+
+def _can_merge(layer: Any) -> bool:
+    if not hasattr(layer, "lora_A") or not hasattr(layer, "merge") or layer.merged or layer.disable_adapters:
+        return False
+    return type(layer.get_base_layer()) in (torch.nn.Linear, Conv1D) and not any(layer.lora_bias.values())

@@ -55,7 +55,8 @@ def can_attend_per_example(model: Any) -> bool:
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     return (
-        config.model_type in {"llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3", "granite", "gpt2", "gpt_neox"}
+        config.model_type
+        in {"llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3", "granite", "gemma", "gpt2", "gpt_neox"}
         and kinds == {"full_attention"}
         and not getattr(config, "sliding_window", None)
     )

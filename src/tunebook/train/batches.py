@@ -5,6 +5,11 @@
     where      [    1  2        4  5  ]        the positions whose output predicts them
     targets    [   a2 a3       b1 b2  ]
 
+Examples that begin alike can share their beginning, which then goes through the model once:
+
+    ids        [p0 p1 | a2 a3 | b2]            prefix 2, lengths (2, 1): of what follows it
+    where      [    1    2  1  ]               p1 predicts both a2 and b2
+
 The order of the examples is a function of (seed, epoch) alone, so a run that resumes at any example goes on exactly.
 """
 
@@ -17,6 +22,8 @@ from typing import Protocol
 import numpy as np
 import torch
 from torch import Tensor
+
+SHORTEST_PREFIX = 8  # the words of a chat template before the first turn are not worth an attention of their own
 
 
 class Row(Protocol):
@@ -31,34 +38,67 @@ class Row(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Examples end to end. ids, positions: int64 [tokens]; where, targets: int64 [trained tokens]."""
+    """Examples end to end, behind the `prefix` tokens that all of them begin with.
+
+    ids, positions: int64 [prefix + sum of lengths]; where, targets: int64 [trained tokens], in the examples' order, of
+    which example i has `trained[i]`.
+    """
 
     ids: Tensor
     positions: Tensor
     lengths: tuple[int, ...]
     where: Tensor
     targets: Tensor
+    trained: tuple[int, ...]
+    prefix: int = 0
 
     @property
     def tokens(self) -> int:
+        """Tokens that go through the model."""
         return len(self.ids)
 
 
-def join(rows: Sequence[Row], device: torch.device | str = "cpu") -> MicroBatch:
-    """Lay `rows` end to end. An example's first token is never trained: nothing predicts it."""
-    ids = np.concatenate([np.asarray(row.ids, dtype=np.int64) for row in rows])
-    trained = np.concatenate([np.asarray(row.trained, dtype=bool) for row in rows])
-    lengths = tuple(len(row.ids) for row in rows)
-    starts = np.cumsum((0, *lengths[:-1]))
-    trained[starts] = False
-    (predicted,) = np.nonzero(trained)
+def join(rows: Sequence[Row], device: torch.device | str = "cpu", *, share: bool = False) -> MicroBatch:
+    """Lay `rows` end to end; with `share` a beginning common to all of them is laid down once.
+
+    An example's first token is never trained: nothing predicts it.
+    """
+    prefix = common_prefix(rows) if share else 0
+    ids = [np.asarray(row.ids, dtype=np.int64) for row in rows]
+    lengths = tuple(len(each) - prefix for each in ids)
+    starts = np.cumsum((prefix, *lengths[:-1]))
+    targets, where, counts = [], [], []
+    for row, each, start in zip(rows, ids, starts, strict=True):
+        predictors = np.flatnonzero(np.asarray(row.trained, dtype=bool)[1:])
+        targets.append(each[predictors + 1])
+        where.append(np.where(predictors < prefix, predictors, predictors - prefix + start))
+        counts.append(len(predictors))
+    positions = [np.arange(prefix), *(np.arange(prefix, len(each)) for each in ids)]
     return MicroBatch(
-        torch.from_numpy(ids).to(device),
-        torch.from_numpy(np.arange(len(ids)) - np.repeat(starts, lengths)).to(device),
+        _tensor([ids[0][:prefix], *(each[prefix:] for each in ids)], device),
+        _tensor(positions, device),
         lengths,
-        torch.from_numpy(predicted - 1).to(device),
-        torch.from_numpy(ids[predicted]).to(device),
+        _tensor(where, device),
+        _tensor(targets, device),
+        tuple(counts),
+        prefix,
     )
+
+
+def common_prefix(rows: Sequence[Row]) -> int:
+    """Tokens that all `rows` begin with, each keeping one of its own; 0 where that is too little to be worth it."""
+    if len(rows) < 2:
+        return 0
+    first = np.asarray(rows[0].ids)
+    length = min(len(row.ids) for row in rows) - 1
+    for row in rows[1:]:
+        (parted,) = np.nonzero(first[:length] != np.asarray(row.ids)[:length])
+        length = int(parted[0]) if len(parted) else length
+    return length if length >= SHORTEST_PREFIX else 0
+
+
+def _tensor(parts: Sequence[np.ndarray], device: torch.device | str) -> Tensor:
+    return torch.from_numpy(np.concatenate(parts)).to(device)
 
 
 def micro_batches(rows: Sequence[Row], budget: int) -> Iterator[list[Row]]:

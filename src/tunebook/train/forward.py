@@ -1,15 +1,18 @@
 """The one seam between the loop and the model: `forward_backward`, with a fast way and a plain way behind it.
 
-The plain way is the textbook: each example by itself through the model's own forward, all logits, cross-entropy; no
-padding, whose mask not every architecture survives. The fast way takes all examples at once and keeps no logits. Both
-give the same loss and gradients; tests prove the fast way against the plain one, and what it cannot take goes the plain
-way, with the reason said.
+    plain    the textbook: each example by itself through the model's own forward, all logits, cross-entropy; no
+             padding, whose mask not every architecture survives
+    joined   all examples at once, end to end, through the model's own layers; no logits are kept
+    fused    the same through the blocks of `model/fused`, which keep and copy less
+
+All give the same loss and gradients; tests prove the fast ways against the plain one, and what a way cannot take goes
+the next one down, with the reason said.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -19,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunebook.model import attention
-from tunebook.train.batches import MicroBatch
+from tunebook.model.fused.decoder import FusedDecoder, Unknown, take_apart
+from tunebook.train.batches import MicroBatch, Row, join
 from tunebook.train.loss import summed_loss, token_losses
 
 # config entries under which a model changes its logits after the head; the chunked loss does not know them
@@ -41,13 +45,34 @@ class Parts:
 
 @dataclass(slots=True)
 class Engine:
-    """How micro-batches go through this model. `why_plain` says why the fast way is not taken; empty when it is."""
+    """How micro-batches go through this model.
+
+    `why_plain` says why no fast way is taken, `why_joined` why not the fused one; empty when it is.
+    """
 
     model: Any
     why_plain: str
+    why_joined: str = ""
+    fused: FusedDecoder | None = None
     smoothing: float = 0.0
     noise_alpha: float = 0.0
     parts: Parts = field(default_factory=Parts)
+
+    @property
+    def head(self) -> torch.nn.Linear:
+        """The layer that makes logits."""
+        found: torch.nn.Linear = _bare(self.model).get_output_embeddings()
+        return found
+
+    @property
+    def way(self) -> str:
+        """`plain`, `joined` or `fused`."""
+        return "plain" if self.why_plain else "joined" if self.fused is None else "fused"
+
+    def join(self, rows: Sequence[Row]) -> MicroBatch:
+        """`rows` as this engine takes them. Noise is drawn for each example, so its beginning is not another's."""
+        device = next(self.model.parameters()).device
+        return join(rows, device, share=self.fused is not None and not self.noise_alpha)
 
     def forward_backward(self, batch: MicroBatch, divide_by: int) -> float:
         """Add the gradient of (summed loss / divide_by) to the trained parameters; returns the summed loss in nats."""
@@ -71,9 +96,9 @@ class Engine:
             start = self.parts.add("forward", start)
             loss = F.cross_entropy(_wide(logits), batch.targets, reduction="sum", label_smoothing=self.smoothing)
         else:
-            hidden = _hidden(self.model, batch, noise)
+            hidden = self._hidden(batch, noise)
             start = self.parts.add("forward", start)
-            loss = summed_loss(hidden, _head(self.model).weight, batch.targets, self.smoothing)
+            loss = summed_loss(hidden, self.head.weight, batch.targets, self.smoothing)
         start = self.parts.add("loss", start)
         (loss / divide_by).backward()  # type: ignore[no-untyped-call]
         self.parts.add("backward", start)
@@ -83,9 +108,21 @@ class Engine:
     def losses(self, batch: MicroBatch) -> Tensor:
         """Cross-entropy of each trained token in nats [trained tokens], without smoothing, noise or gradient."""
         if not self.why_plain:
-            return token_losses(_hidden(self.model, batch, None), _head(self.model).weight, batch.targets)
+            return token_losses(self._hidden(batch, None), self.head.weight, batch.targets)
         logits = torch.cat([_own_logits(self.model, alone, None) for alone in _alone(batch)])
         return F.cross_entropy(_wide(logits), batch.targets, reduction="none")
+
+    def _hidden(self, batch: MicroBatch, noise: Tensor | None) -> Tensor:
+        """Last hidden states at the positions that predict a trained token [trained tokens, width]."""
+        bare = _bare(self.model)
+        embedded = _embedded(bare, batch.ids, noise)
+        if self.fused is not None:
+            return self.fused(embedded, batch.positions, batch.lengths, batch.prefix, batch.where)
+        out = bare.base_model(
+            inputs_embeds=embedded[None], position_ids=batch.positions[None], use_cache=False, lengths=batch.lengths
+        )
+        hidden: Tensor = out.last_hidden_state[0]
+        return hidden[batch.where]
 
     def _noise(self, batch: MicroBatch) -> Tensor | None:
         """NEFTune (Jain et al. 2023, arXiv:2310.05914): uniform noise of alpha / sqrt(length x width) on embeddings."""
@@ -100,13 +137,20 @@ class Engine:
         return noise
 
 
-def make_engine(model: Any, *, smoothing: float = 0.0, noise_alpha: float = 0.0, plain: bool = False) -> Engine:
-    """Choose the way for `model` (plain or PeftModel) and set its attention accordingly."""
+def make_engine(model: Any, *, smoothing: float = 0.0, noise_alpha: float = 0.0, way: str = "fused") -> Engine:
+    """Choose the fastest way for `model` (plain or PeftModel), at most `way`, and set its attention accordingly."""
     bare = _bare(model)
-    why = "asked for" if plain else _why_plain(bare)
-    if not why:
+    engine = Engine(model, "asked for" if way == "plain" else _why_plain(bare), "", None, smoothing, noise_alpha)
+    if engine.why_plain:
+        return engine
+    try:
+        if way == "joined":
+            raise Unknown("asked for")
+        engine.fused = take_apart(bare)
+    except Unknown as reason:
+        engine.why_joined = str(reason)
         bare.set_attn_implementation(attention.NAME)
-    return Engine(model, why, smoothing, noise_alpha)
+    return engine
 
 
 def _why_plain(bare: Any) -> str:
@@ -128,47 +172,27 @@ def _bare(model: Any) -> Any:
     return model.get_base_model() if hasattr(model, "peft_config") else model
 
 
-def _head(model: Any) -> Any:
-    return _bare(model).get_output_embeddings()
-
-
-def _hidden(model: Any, batch: MicroBatch, noise: Tensor | None) -> Tensor:
-    """Last hidden states at the positions that predict a trained token [trained tokens, width]."""
-    bare = _bare(model)
-    decoder = getattr(bare, bare.base_model_prefix)
-    given = (
-        {"input_ids": batch.ids[None]}
-        if noise is None
-        else {"inputs_embeds": _noisy(bare, batch.ids[None], noise[None])}
-    )
-    out = decoder(**given, position_ids=batch.positions[None], use_cache=False, lengths=batch.lengths)
-    hidden: Tensor = out.last_hidden_state[0]
-    return hidden[batch.where]
-
-
 def _alone(batch: MicroBatch) -> Iterator[MicroBatch]:
     """Each example of `batch` as a batch of its own."""
-    start = 0
-    for length in batch.lengths:
-        mine = (batch.where >= start) & (batch.where < start + length)
-        span = slice(start, start + length)
-        yield MicroBatch(
-            batch.ids[span], batch.positions[span], (length,), batch.where[mine] - start, batch.targets[mine]
-        )
-        start += length
+    start = done = 0
+    for length, count in zip(batch.lengths, batch.trained, strict=True):
+        span, mine = slice(start, start + length), slice(done, done + count)
+        where, targets = batch.where[mine] - start, batch.targets[mine]
+        yield MicroBatch(batch.ids[span], batch.positions[span], (length,), where, targets, (count,))
+        start, done = start + length, done + count
 
 
 def _own_logits(model: Any, batch: MicroBatch, noise: Tensor | None) -> Tensor:
     """Logits at the positions that predict a trained token [trained tokens, vocabulary], by the model's own forward."""
     ids = batch.ids[None]
-    given = {"input_ids": ids} if noise is None else {"inputs_embeds": _noisy(_bare(model), ids, noise[None])}
+    given = {"input_ids": ids} if noise is None else {"inputs_embeds": _embedded(_bare(model), ids, noise[None])}
     logits: Tensor = model(**given, use_cache=False).logits[0]
     return logits[batch.where]
 
 
-def _noisy(bare: Any, ids: Tensor, noise: Tensor) -> Tensor:
+def _embedded(bare: Any, ids: Tensor, noise: Tensor | None) -> Tensor:
     embedded: Tensor = bare.get_input_embeddings()(ids)
-    return embedded + noise.to(embedded.dtype)
+    return embedded if noise is None else embedded + noise.to(embedded.dtype)
 
 
 def _wide(logits: Tensor) -> Tensor:

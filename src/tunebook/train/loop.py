@@ -20,7 +20,7 @@ import torch
 from tunebook.errors import TrainingError
 from tunebook.plan import when
 from tunebook.plan.schema import Plan
-from tunebook.train.batches import Row, join, micro_batches, rows_of_step, steps_per_epoch, trained_tokens
+from tunebook.train.batches import Row, micro_batches, rows_of_step, steps_per_epoch, trained_tokens
 from tunebook.train.forward import Engine
 from tunebook.train.optim import clip_gradients, set_learning_rate
 from tunebook.train.state import TrainState, seed_step
@@ -125,12 +125,11 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
 
 def _gradients(job: Job, state: TrainState, rows: Sequence[Row], trained: int) -> float:
     """Gradients of the step's loss over all micro-batches; out of memory halves the micro-batch and begins again."""
-    device = next(iter(job.parameters.values())).device
     while True:
         seed_step(job.plan.training.seed, state.step)
         try:
             groups = micro_batches(rows, state.micro_batch_tokens)
-            return sum(job.engine.forward_backward(join(group, device), trained) for group in groups)
+            return sum(job.engine.forward_backward(job.engine.join(group), trained) for group in groups)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise

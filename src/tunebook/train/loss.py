@@ -30,13 +30,15 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         for start in range(0, hidden.shape[0], chunk):
             h, y = hidden[start : start + chunk], targets[start : start + chunk]
             logits = (h @ weight.t()).to(total.dtype)
-            log_norm = torch.logsumexp(logits, 1)
-            total += log_norm.sum() - (1 - smoothing) * logits.gather(1, y[:, None]).sum()
+            total -= (1 - smoothing) * logits.gather(1, y[:, None]).sum()
             if smoothing:
                 total -= smoothing * logits.mean(1).sum()
+            top = logits.amax(1, keepdim=True)
+            mass = logits.sub_(top).exp_().sum(1, keepdim=True)
+            total += (top + mass.log()).sum()
             if grad_hidden is None and grad_weight is None:
                 continue
-            logits.sub_(log_norm[:, None]).exp_()  # now the probabilities
+            logits.div_(mass)  # now the probabilities
             if smoothing:
                 logits -= smoothing / logits.shape[1]
             logits[torch.arange(len(y), device=y.device), y] -= 1 - smoothing  # now the gradient of the logits

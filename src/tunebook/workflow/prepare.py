@@ -98,7 +98,7 @@ def configure(context: Context) -> dict[str, Any]:
     return settled | {
         "trainable_parameters": sum(p.numel() for p in context.parameters.values()),
         "micro_batch_tokens": context.state.micro_batch_tokens,
-        "way": "plain" if context.engine.why_plain else "fast",
+        "way": context.engine.way,
     }
 
 
@@ -107,8 +107,8 @@ def _assemble(context: Context) -> None:
     training = context.plan.training
     context.model = make_trainable(context.model, context.plan)
     context.engine = make_engine(context.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
-    if context.engine.why_plain:
-        context.emit("log", message=f"Training goes the plain way: {context.engine.why_plain}.")
+    if why := context.engine.why_plain or context.engine.why_joined:
+        context.emit("log", message=f"Training goes the {context.engine.way} way: {why}.")
     context.parameters = trainable_parameters(context.model)
     context.optimizer = make_optimizer(context.parameters, training)
     device = next(context.model.parameters()).device.type

@@ -1,0 +1,28 @@
+"""Other tools to measure against, each in an environment of its own that is made on first use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VERSIONS = {"trl": "1.16.0"}
+
+
+def python_of(peer: str) -> Path:
+    """The Python that has `peer`, under `build/peers` or the folder that TUNEBOOK_PEERS names.
+
+    torch and Transformers are of the versions of constraints.txt, so that both sides stand on the same ground.
+    """
+    place = Path(os.environ.get("TUNEBOOK_PEERS", ROOT / "build" / "peers")) / peer
+    python, ready = place / "bin" / "python", place / "ready"
+    if not ready.exists():
+        print(f"making {place} for {peer} {VERSIONS[peer]}", flush=True)
+        venv.create(place, with_pip=True, clear=True)
+        install = [python, "-m", "pip", "install", "-q", "-c", ROOT / "constraints.txt"]
+        subprocess.run([*install, "torch"], check=True)
+        subprocess.run([*install, f"{peer}=={VERSIONS[peer]}", "peft", "transformers"], check=True)
+        ready.touch()
+    return python

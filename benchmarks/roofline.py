@@ -1,0 +1,73 @@
+"""The time that the matrix products of a micro-batch take alone: what no engine on this machine can be faster than.
+
+Counted are the products of the linear layers, forward and backward, of their adapters and of the head, with the model's
+own weights and as many rows as the engine gives them. Not counted: attention's own products (some 4 % of the work at
+these lengths), everything elementwise, norms, the optimizer.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from tunebook.model.fused.pieces import Linears
+from tunebook.train.batches import MicroBatch
+from tunebook.train.forward import Engine
+from tunebook.train.loss import CHUNK
+
+Product = tuple[Tensor, Tensor]
+
+
+def seconds_of_products(engine: Engine, batch: MicroBatch) -> float:
+    """Seconds of the products alone, one after the other, results thrown away. The engine must go the fused way."""
+    assert engine.fused is not None
+    trained = len(batch.where)
+    seconds = 0.0
+    for number, (attention, feed_forward) in enumerate(engine.fused.layers, 1):
+        rows = trained if number == len(engine.fused.layers) else batch.tokens
+        seconds += sum(_seconds(linears, batch.tokens) for linears in (attention.qkv, attention.o))
+        seconds += sum(_seconds(linears, rows) for linears in (feed_forward.gate_up, feed_forward.down))
+    head = engine.head.weight
+    for start in range(0, trained, CHUNK):
+        hidden = torch.randn(min(CHUNK, trained - start), head.shape[1])
+        logits = torch.randn(len(hidden), head.shape[0])
+        seconds += _time([(hidden, head.t()), (logits, head)])
+        if head.requires_grad:
+            seconds += _time([(logits.t(), hidden)])
+    return seconds
+
+
+def _seconds(linears: Linears, rows: int) -> float:
+    """Forward and backward of linear layers of one input."""
+    x = torch.randn(rows, linears.parts[0].weight.shape[1])
+    return sum(
+        _time(list(_products(linears, x, torch.randn(rows, width), at))) for at, width in enumerate(linears.widths)
+    )
+
+
+def _products(linears: Linears, x: Tensor, grad: Tensor, at: int) -> Iterator[Product]:
+    part = linears.parts[at]
+    yield x, part.weight.t()
+    yield grad, part.weight
+    if part.weight.requires_grad:
+        yield grad.t(), x
+    if part.a is not None and part.b is not None:
+        inner = x[:, : len(part.a)]
+        yield x, part.a.t()
+        yield inner, part.b.t()
+        yield grad, part.b
+        yield grad.t(), inner
+        yield inner.t(), x
+        yield inner, part.a
+
+
+def _time(products: list[Product]) -> float:
+    with torch.no_grad():
+        places = [torch.empty(a.shape[0], b.shape[1]) for a, b in products]
+        started = time.perf_counter()
+        for (a, b), place in zip(products, places, strict=True):
+            torch.mm(a, b, out=place)
+        return time.perf_counter() - started

@@ -1,0 +1,228 @@
+"""The same optimizer steps by Tunebook and by TRL at its best, in turns, each in a fresh process.
+
+    make bench                                                  # the table of docs/benchmarks.md; some hours
+    python benchmarks/train.py --data FILE --batch 4 --method lora --pairs 5
+    python benchmarks/train.py --table                          # what was measured so far, nothing run
+
+Same model, float32 weights, adapters, token ids, masks, order of examples, batch and schedule; the losses of each step
+must agree to 3 digits. TRL first tries its four ways (padded, packed, each with and without gradient checkpointing);
+the fastest is paired with ours, and the leanest one's memory is told beside it. Tokens are those of the examples,
+padding left out, on both sides. Each pair gives a ratio; the table tells their median, smallest and largest. Every
+measurement is appended to a file, and one that is there is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from peers import ROOT, python_of
+
+SHARED = ROOT.parent / "shared" / "data"
+DATA = (SHARED / "llamafactory" / "alpaca_en_demo.json", SHARED / "nl2bash")
+DEMO = ROOT / "src" / "tunebook" / "demo" / "examples.jsonl"
+WAYS = ("padded", "padded, checkpointing", "packed", "packed, checkpointing")
+RATES = {"lora": 1e-3, "full": 5e-5}
+ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What both sides train."""
+
+    model: str
+    data: str
+    method: str
+    batch: int
+    steps: int  # after one to warm up
+
+    @property
+    def name(self) -> str:
+        return f"{Path(self.model).name}, {self.method}, {Path(self.data).stem}, batch {self.batch}"
+
+
+class Results:
+    """Measurements by key, kept in a file of JSON lines."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self.kept: dict[str, dict[str, Any]] = {row["key"]: row for row in map(json.loads, lines)}
+
+    def once(self, case: Case, side: str, way: str, number: int, **more: Any) -> dict[str, Any]:
+        """The measurement of one run, made where it is missing."""
+        key = f"{case.name} | {side} | {way} | {number}"
+        if key not in self.kept:
+            self.kept[key] = {"key": key, **measure(case, side, way, **more)}
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("a") as file:
+                file.write(json.dumps(self.kept[key]) + "\n")
+            speed = self.kept[key]["speed"]
+            print(f"{key}: {speed:.0f} tokens/s, {self.kept[key]['peak'] / 1e9:.2f} GB", flush=True)
+        return self.kept[key]
+
+    def of(self, case: Case, side: str, way: str) -> list[dict[str, Any]]:
+        """What is there of one side and way, by number."""
+        start = f"{case.name} | {side} | {way} | "
+        found = {int(key.removeprefix(start)): row for key, row in self.kept.items() if key.startswith(start)}
+        return [found[number] for number in sorted(found)]
+
+
+def measure(case: Case, side: str, way: str, roofline: bool = False, allocator: bool = False) -> dict[str, Any]:
+    """Run one side in a fresh process; seconds, losses and tokens of each step after the first."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "case.json"
+        settings = settings_of(case)
+        rows = settings["rows"]
+        file.write_text(json.dumps(settings | {"way": way, "roofline": roofline}))
+        python = sys.executable if side == "tunebook" else python_of("trl")
+        script = ROOT / "benchmarks" / ("train_ours.py" if side == "tunebook" else "train_trl.py")
+        environment = {
+            **os.environ,
+            "HF_HUB_OFFLINE": "1",
+            "HF_DATASETS_CACHE": folder,
+            "TOKENIZERS_PARALLELISM": "false",
+        }
+        environment |= ALLOCATOR if allocator else {}
+        done = subprocess.run(
+            [python, script, file, folder], capture_output=True, text=True, env=environment, cwd=folder, check=False
+        )
+    if done.returncode:
+        sys.exit(done.stderr[-3000:])
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    steps = [rows[at : at + case.batch] for at in range(0, len(rows), case.batch)]
+    tokens = [sum(len(row["input_ids"]) for row in step) for step in steps]
+    found["speed"] = sum(tokens[1:]) / sum(found["seconds"][1:])
+    found["tokens"] = tokens
+    return found
+
+
+def settings_of(case: Case) -> dict[str, Any]:
+    """The case as both sides read it."""
+    settings = {"model": case.model, "method": case.method, "batch_size": case.batch, "steps": case.steps + 1}
+    return settings | {"seed": 42, "rank": 16, "alpha": 32, "learning_rate": RATES[case.method], "rows": rows_of(case)}
+
+
+def rows_of(case: Case) -> list[dict[str, Any]]:
+    """The case's examples in the order in which they are trained: token ids and marks of what is trained."""
+    import numpy as np
+
+    from tunebook.data.gate import examine
+    from tunebook.data.survey import Settings
+    from tunebook.model.sources import cache_folder, load_tokenizer
+
+    tokenizer, settings = load_tokenizer(case.model), Settings(duplicates="keep")
+    examples = examine(Path(case.data), None, tokenizer, settings, cache_folder() / "data").examples
+    order = np.random.default_rng(0).permutation(len(examples))[: case.batch * (case.steps + 1)]
+    picked = [examples[int(row)] for row in order]
+    return [{"input_ids": row.ids.tolist(), "completion_mask": np.asarray(row.trained, int).tolist()} for row in picked]
+
+
+def as_file(path: Path) -> Path:
+    """`path`, or the file of pairs made of a folder that holds them line by line as nl2bash does."""
+    if not path.is_dir():
+        return path.resolve()
+    texts = [(path / name).read_text(encoding="utf-8").splitlines() for name in ("all.nl", "all.cm")]
+    rows = [{"prompt": asked, "completion": command} for asked, command in zip(*texts, strict=True)]
+    file = ROOT / "build" / f"{path.name}.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def agree(ours: list[float], theirs: list[float]) -> bool:
+    """Are the losses of every step equal to 3 digits?"""
+    return len(ours) == len(theirs) and all(abs(a - b) < 0.001 * abs(b) for a, b in zip(ours, theirs, strict=True))
+
+
+def run(case: Case, pairs: int, results: Results) -> None:
+    """Find TRL's best way, then alternate."""
+    scouted = {way: results.once(case, "trl", way, 0) for way in WAYS}
+    best = max(scouted, key=lambda way: scouted[way]["speed"])
+    results.once(case, "tunebook", "fused", 0, roofline=True)
+    for number in range(1, pairs + 1):
+        order = [("tunebook", "fused"), ("trl", best)]
+        for side, way in order if number % 2 else reversed(order):
+            results.once(case, side, way, number)
+
+
+def line(case: Case, results: Results) -> str | None:
+    """A row of the table, or None where nothing is to be told yet."""
+    scouted = {way: found[0] for way in WAYS if (found := results.of(case, "trl", way))}
+    ours = results.of(case, "tunebook", "fused")
+    if not scouted or len(ours) < 2:
+        return None
+    best = max(scouted, key=lambda way: scouted[way]["speed"])
+    theirs = results.of(case, "trl", best)[1:]
+    roofline, ours = ours[0], ours[1:]
+    pairs = list(zip(ours, theirs, strict=False))
+    if not pairs:
+        return None
+    speed = [mine["speed"] / other["speed"] for mine, other in pairs]
+    memory = [mine["peak"] / other["peak"] for mine, other in pairs]
+    leanest = min(found["peak"] for found in scouted.values())
+    share = statistics.median(
+        alone / seconds for alone, seconds in zip(roofline["roofline"][1:], roofline["seconds"][1:], strict=True)
+    )
+    same = all(agree(mine["losses"], other["losses"]) for mine, other in pairs)
+    cells = [
+        case.name,
+        f"{statistics.median(mine['speed'] for mine, _ in pairs):.0f}",
+        f"{statistics.median(other['speed'] for _, other in pairs):.0f} ({best})",
+        f"**{statistics.median(speed):.2f}** ({min(speed):.2f} to {max(speed):.2f})",
+        f"{statistics.median(mine['peak'] for mine, _ in pairs) / 1e9:.2f}",
+        f"{statistics.median(other['peak'] for _, other in pairs) / 1e9:.2f} (leanest way {leanest / 1e9:.2f})",
+        f"**{statistics.median(memory):.2f}**",
+        f"{share:.0%}",
+        "yes" if same else "NO",
+        str(len(pairs)),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+HEAD = (
+    "| case | ours, tokens/s | TRL, tokens/s (way) | ratio | ours, GB | TRL, GB | ratio | share of roofline "
+    "| losses equal | pairs |\n|---|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def main() -> None:
+    """Parse the options, measure what is missing, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2-135m")
+    parser.add_argument("--data", nargs="+", type=Path, default=[path for path in DATA if path.exists()] or [DEMO])
+    parser.add_argument("--batch", nargs="+", type=int, default=[4, 16])
+    parser.add_argument("--method", nargs="+", choices=["lora", "full"], default=["lora", "full"])
+    parser.add_argument("--pairs", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=3, help="measured in each run, after one to warm up")
+    parser.add_argument("--results", type=Path, default=ROOT / "build" / "bench-train.jsonl")
+    parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
+    options = parser.parse_args()
+    from tunebook.model.sources import model_folder
+
+    model = str(model_folder(options.model, Path.cwd()))
+    results = Results(options.results)
+    cases = [
+        Case(model, str(as_file(data)), method, batch, options.steps)
+        for data, method, batch in product(options.data, options.method, options.batch)
+    ]
+    if not options.table:
+        for case in cases:
+            run(case, options.pairs, results)
+    print(HEAD)
+    for case in cases:
+        if told := line(case, results):
+            print(told)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""A decoder of few, large autograd functions, for the architectures it knows; see `decoder.py`."""

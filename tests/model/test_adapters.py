@@ -1,0 +1,68 @@
+"""Adapters inside the weights for a while: the same model, and afterwards the same bits."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from tests.tiny import tiny_model
+from tunebook.model.adapters import merged
+
+IDS = torch.arange(3, 23)[None]
+
+
+def adapted(**settings):
+    """The tiny model with adapters that change what it says."""
+    torch.manual_seed(0)
+    config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=4, **settings)
+    model = get_peft_model(tiny_model(), config).eval()
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data.normal_(std=0.1)
+    return model
+
+
+@pytest.mark.parametrize("settings", [{}, {"use_dora": True}])
+def test_a_merged_model_says_the_same_and_gets_its_very_tensors_back(settings):
+    model = adapted(**settings)
+    before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in model.state_dict().items()}
+    said = model(IDS).logits
+    with merged(model):
+        layer = model.get_base_model().model.layers[0].self_attn.q_proj
+        assert layer.merged
+        assert torch.allclose(model(IDS).logits, said, atol=1e-5)
+    for name, tensor in model.state_dict().items():
+        where, bits = before[name]
+        assert tensor.data_ptr() == where
+        assert torch.equal(tensor, bits)
+    assert not layer.merged
+    assert torch.equal(model(IDS).logits, said)
+
+
+def test_weights_come_back_when_the_block_fails():
+    model = adapted()
+    said = model(IDS).logits
+    with pytest.raises(ZeroDivisionError), merged(model):
+        _ = 1 / 0
+    assert torch.equal(model(IDS).logits, said)
+
+
+def test_adapters_that_are_off_or_cannot_be_merged_are_left_alone():
+    model = adapted()
+    with model.disable_adapter():
+        said = model(IDS).logits
+        with merged(model):
+            assert torch.equal(model(IDS).logits, said)
+    biased = adapted(lora_bias=False)
+    for layer in biased.modules():
+        if hasattr(layer, "lora_bias"):
+            layer.lora_bias["default"] = True
+    with merged(biased):
+        assert not any(getattr(layer, "merged", False) for layer in biased.modules())
+
+
+def test_a_model_without_adapters_is_not_touched():
+    model = tiny_model()
+    with merged(model):
+        assert model(IDS).logits.shape == (1, 20, model.config.vocab_size)
