@@ -227,6 +227,13 @@ def test_adapters_that_the_fused_way_does_not_know_train_joined(change):
     assert "adapters" in engine.why_joined
 
 
+def test_attention_with_dropout_and_weights_of_half_precision_train_joined():
+    dropout = make_engine(LlamaForCausalLM(LlamaConfig(**_SMALL, attention_dropout=0.1)))
+    assert (dropout.way, dropout.why_joined) == ("joined", "its attention has dropout")
+    half = make_engine(tiny_model(dtype=torch.bfloat16))
+    assert (half.way, half.why_joined) == ("joined", "its weights are torch.bfloat16 on cpu, not float32 on a CPU")
+
+
 def test_a_layer_that_is_not_plain_trains_joined():
     model = wide(tiny_model())
     layer = model.model.layers[1].mlp
