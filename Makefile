@@ -81,3 +81,9 @@ bench-data: .venv/model
 .PHONY: bench
 bench: .venv/model
 	$(BIN)/python benchmarks/train.py $(BENCH)
+
+# Trackers and the lm-evaluation-harness, with the libraries that their extras bring.
+.PHONY: tracker-test
+tracker-test: setup
+	$(BIN)/python -m pip install -q -c constraints.txt -e '.[tensorboard,wandb,mlflow,trackio,lm-eval]'
+	$(BIN)/pytest tests/runs/test_trackers.py tests/evaluate/test_harness.py

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -229,6 +230,18 @@ def test_what_could_be_inside_or_outside_the_margin_is_unclear():
     assert retention((kept(RIGHT, WEIGHT, PROSE), kept(RIGHT, WEIGHT, beyond_on_average))).verdict == "unclear"
     assert retention(None).verdict == "unclear"
     assert retention((kept([], [], []), kept([], [], []))).verdict == "unclear"
+
+
+def test_a_harness_task_counts_as_the_shipped_questions_do():
+    def with_task(right):
+        return replace(kept(RIGHT, WEIGHT, PROSE), tasks={"arc": tuple(float(n < right) for n in range(100))})
+
+    found = retention((with_task(70), with_task(69)))
+    assert found.verdict == "yes"
+    assert found.numbers["tasks"]["arc"]["tuned"] == 0.69
+    assert "arc from 70.0 % to 69.0 %" in found.why
+    assert retention((with_task(70), with_task(40))).verdict == "no"
+    assert retention((with_task(70), with_task(63))).verdict == "unclear"
 
 
 def test_prose_alone_or_questions_alone_are_enough():

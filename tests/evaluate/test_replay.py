@@ -94,6 +94,21 @@ def test_a_runs_own_rule_stops_it_again_at_the_very_step(name, seed, tmp_path, m
         assert found["cost"] == 0
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_of_several_rules_the_one_that_stopped_the_run_stops_it_again(seed, tmp_path, monkeypatch):
+    numbers = random.Random(1000 + seed)
+    rules = numbers.sample(list(RULES.values()), numbers.randint(2, 5))
+    schedule = numbers.choice(("every 3 steps", "every epoch", "every 1 minutes", "at 2, 7, then every 6"))
+    low = numbers.randint(1, 8)
+    run = live(tmp_path / "run", rules, numbers, monkeypatch, evaluate=schedule, epochs=(low, 12))
+    found = replay(run, rules)
+    if found["stops"]:
+        assert found["replayed"]["step"] == found["actual"]["step"]
+        assert found["replayed"]["reason"] == found["actual"]["reason"]
+    else:
+        assert found["actual"]["reason"] == "the planned steps are done"
+
+
 def test_the_rules_above_do_stop_most_runs(tmp_path, monkeypatch):
     ended = [
         replay(live(tmp_path / str(number), [rule], random.Random(1), monkeypatch), [rule])["stops"]

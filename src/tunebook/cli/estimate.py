@@ -33,6 +33,8 @@ def estimate(plan: Path, settings: tuple[str, ...], as_json: bool) -> None:
     seconds = {name: duration(value) for name, value in found.seconds.items()}
     click.echo(f"Time      about {seconds['expected']} ({seconds['low']} to {seconds['high']})")
     click.echo(f"          {found.usual} is usual for a {found.size} data set, says the page")
+    if learned := found.factors["runs_learned_from"]:
+        click.echo(f"          corrected by what {learned} finished run{'s' * (learned > 1)} took on this machine")
     click.echo(f"Steps     {found.optimizer_steps} optimizer steps, {found.factors['training_tokens']:,} tokens")
     click.echo(f"Memory    {found.memory_bytes / 1e9:.1f} GB")
     click.echo(f"Disk      {found.disk_bytes / 1e9:.2f} GB")

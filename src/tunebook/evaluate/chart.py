@@ -1,4 +1,4 @@
-"""Drawings for the report, as SVG that takes its colours from the page: loss curves, and an interval on a line."""
+"""Drawings for the report, as SVG that takes its colours from the page: loss curves, intervals, lengths of answers."""
 
 from __future__ import annotations
 
@@ -57,6 +57,36 @@ def interval_line(interval: dict[str, float], margin: tuple[float, float] | None
         f'<circle cx="{mean}" cy="11" r="4.5"/></svg>',
     ]
     return "".join(parts)
+
+
+def length_bars(report: dict[str, Any]) -> str:
+    """How many answers are how long: the base's bars down, the tuned model's up; '' without answers."""
+    sides = {name: [row[name]["tokens"] for row in report["answers"]] for name in ("tuned", "base")}
+    most = max(sides["tuned"] + sides["base"], default=0)
+    if not most:
+        return ""
+    bins, width, middle, tall = 24, WIDTH - LEFT - RIGHT, 74, 62
+    size = most / bins
+    counts = {
+        name: [sum(min(bins - 1, int(tokens / size)) == place for tokens in found) for place in range(bins)]
+        for name, found in sides.items()
+    }
+    top = max(max(found) for found in counts.values())
+    parts = []
+    for name, found in counts.items():
+        for place, count in enumerate(found):
+            height = round(tall * count / top, 1)
+            x, y = round(LEFT + place * width / bins + 1.5, 1), middle + 2 if name == "base" else middle - 2 - height
+            title = f"<title>{name}: {count} of {math.ceil(place * size)} to {(place + 1) * size:.0f} tokens</title>"
+            shape = f'x="{x}" y="{y}" width="{round(width / bins - 3, 1)}" height="{height}" rx="2"'
+            parts += [f'<rect class="{name}" {shape}>{title}</rect>'] if count else []
+    for tick in nice_ticks(0, most, whole=True):
+        x = round(LEFT + tick / most * width, 1)
+        parts.append(f'<text x="{x}" y="{2 * middle + 14}" text-anchor="middle">{tick:,.0f}</text>')
+    parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{middle}" y2="{middle}"/>')
+    label = "Answers by length in tokens, tuned above and base below"
+    box = f'viewBox="0 0 {WIDTH} {2 * middle + 20}"'
+    return f'<svg {box} role="img" aria-label="{label}" class="curves lengths">{"".join(parts)}</svg>'
 
 
 def nice_ticks(low: float, high: float, count: int = 5, whole: bool = False) -> list[float]:

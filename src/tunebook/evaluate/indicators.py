@@ -206,6 +206,14 @@ def retention(measured: tuple[Retention, Retention] | None) -> Indicator:
         parts.append(("prose", prose, PROSE_MARGIN))
         numbers |= {"prose_base": base.prose_loss, "prose_tuned": tuned.prose_loss, "prose": prose.to_json()}
         told.append(f"loss on plain prose from {base.prose_loss:.3f} to {tuned.prose_loss:.3f} ({prose.words()})")
+    for name in base.tasks.keys() & tuned.tasks.keys():
+        if len(base.tasks[name]) == len(tuned.tasks[name]):
+            change = paired_difference(base.tasks[name], tuned.tasks[name], level=0.95)
+            parts.append(("task", change.times(-1), ACCURACY_MARGIN))
+            shares = {"base": fmean(base.tasks[name]), "tuned": fmean(tuned.tasks[name])}
+            numbers.setdefault("tasks", {})[name] = shares | {"interval": change.to_json()}
+            moved = f"from {_percent(shares['base'])} to {_percent(shares['tuned'])}"
+            told.append(f"{name} {moved} ({change.times(100).words(1, 'points')})")
     if not parts:
         return Indicator("retention", "unclear", "General ability was not measured alike before and after.", numbers)
     facts = "; ".join(told) + "."
@@ -214,7 +222,7 @@ def retention(measured: tuple[Retention, Retention] | None) -> Indicator:
     if any(lost.low > margin for _, lost, margin in parts):
         return Indicator("retention", "no", f"General ability was lost beyond {margins}. {facts}", numbers)
     # right or wrong changes too seldom to be bounded by a small probe set; its weight bounds it, its mean must agree
-    if all((lost.mean if name == "accuracy" else lost.high) < margin for name, lost, margin in parts):
+    if all((lost.mean if name in ("accuracy", "task") else lost.high) < margin for name, lost, margin in parts):
         return Indicator("retention", "yes", f"General ability was kept within {margins}. {facts}", numbers)
     return Indicator("retention", "unclear", f"The change could be inside or outside {margins}. {facts}", numbers)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 from tunebook.evaluate.advice import next_steps
@@ -44,6 +45,8 @@ def make_report(folder: Path) -> dict[str, Any]:
         "answers": _answers(record),
         "regressions": _regressions(record),
         "lengths": _lengths(record),
+        "gradient_norms": _gradient_norms(record),
+        "measured": _measured(record),
         "signatures": signatures([row["reference"] for row in record.answers[0]]) if record.answers else {},
         "reviews": summary(folder),
         "judge": record.judged,
@@ -189,6 +192,27 @@ def _lengths(record: Record) -> dict[str, Any]:
 
 def _length(rows: Answers) -> dict[str, float]:
     return lengths([row["tokens"] for row in rows], [row["ended"] for row in rows])
+
+
+def _gradient_norms(record: Record) -> dict[str, dict[str, float]]:
+    """Mean norm in the first and the last tenth of the steps, of the whole gradient and of each group of layers."""
+    tenth = max(1, len(record.metrics) // 10)
+    found = {}
+    for name in dict.fromkeys(name for row in record.metrics for name in row["values"]):
+        values = [row["values"].get(name) for row in record.metrics]
+        if name.startswith("gradient_norm") and None not in values:
+            group = name.partition("/")[2] or "whole"
+            found[group] = {"first": sum(values[:tenth]) / tenth, "last": sum(values[-tenth:]) / tenth}
+    return found
+
+
+def _measured(record: Record) -> dict[str, float]:
+    """Speed in the middle of the steps (tokens per second), and the most memory (bytes), where they were chosen."""
+    values = {
+        name: [row["values"][name] for row in record.metrics if row["values"].get(name) is not None]
+        for name in ("throughput", "memory_peak", "memory_device")
+    }
+    return {name: median(found) if name == "throughput" else max(found) for name, found in values.items() if found}
 
 
 def _export(record: Record) -> dict[str, Any] | None:

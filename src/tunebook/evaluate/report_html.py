@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from tunebook.evaluate.chart import interval_line, loss_curves
+from tunebook.evaluate.chart import interval_line, length_bars, loss_curves
 from tunebook.evaluate.report_words import ending, exported, facts, judged, reviewed, score_rows, without_place
 
 SHOWN = 40  # answers on the page; report.json has all
@@ -46,6 +46,7 @@ def to_html(report: dict[str, Any]) -> str:
         number=_number,
         line=lambda item: Markup(_line(item)),
         curves=Markup(loss_curves(report)),
+        lengths=Markup(length_bars(report)),
         answers=others[:SHOWN],
         left=max(0, len(others) - SHOWN),
         worst=worst,

@@ -8,8 +8,8 @@ every question, where right or wrong moves with few, so that a small probe set c
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from os.path import commonprefix
 from pathlib import Path
@@ -44,11 +44,15 @@ class Probes:
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """By question: was it right, and the weight on the right choice (0 to 1). By text: (nats, tokens predicted)."""
+    """By question: was it right, and the weight on the right choice (0 to 1). By text: (nats, tokens predicted).
+
+    `tasks`: scores (0 to 1) by question of each lm-evaluation-harness task that the plan names.
+    """
 
     correct: tuple[bool, ...]
     weight: tuple[float, ...]
     prose: tuple[tuple[float, int], ...]
+    tasks: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float | None:
@@ -70,6 +74,7 @@ class Retention:
             "correct": list(self.correct),
             "weight": list(self.weight),
             "prose": [list(pair) for pair in self.prose],
+            "tasks": {name: list(scores) for name, scores in self.tasks.items()},
         }
 
     @classmethod
@@ -79,6 +84,7 @@ class Retention:
             tuple(bool(item) for item in value["correct"]),
             tuple(float(item) for item in value["weight"]),
             tuple((float(nats), int(tokens)) for nats, tokens in value["prose"]),
+            {str(name): tuple(map(float, scores)) for name, scores in value.get("tasks", {}).items()},
         )
 
 

@@ -19,6 +19,7 @@ METRICS: tuple[Metric, ...] = get_args(Metric)
 METRICS_BUT_BLEU: tuple[Metric, ...] = tuple(name for name in METRICS if name != "bleu")
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Section(BaseModel):
@@ -118,6 +119,8 @@ class EvaluationPlan(Section):
     prompts: int = Field(20, ge=0, le=10_000, description="held-out prompts answered by base and tuned")
     max_new_tokens: int = Field(128, ge=1, le=8192)
     retention: bool = Field(True, description="measure general ability of base and tuned")
+    tasks: tuple[str, ...] = Field((), description="tasks of the lm-evaluation-harness for it, names or YAML files")
+    task_limit: int = Field(100, ge=1, description="questions of each task")
 
 
 class CheckpointPlan(Section):
@@ -195,6 +198,7 @@ class Plan(Section):
     checkpoints: CheckpointPlan = CheckpointPlan()
     stopping: StoppingPlan = StoppingPlan()
     metrics: tuple[Metric, ...] = METRICS_BUT_BLEU
+    trackers: tuple[Tracker, ...] = Field((), description="where else the numbers are shown")
     quality: QualityPlan = QualityPlan()
     review: ReviewPlan = ReviewPlan()
     export: ExportPlan = ExportPlan()

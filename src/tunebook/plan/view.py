@@ -13,6 +13,7 @@ from tunebook.plan.advice import Advice
 from tunebook.plan.facts import Facts, optimizer_steps, steps_per_epoch
 from tunebook.plan.files import origin_of, put_value, values_by_path
 from tunebook.plan.learning_rate import multiplier
+from tunebook.plan.metrics import COSTS
 from tunebook.plan.rules.describe import describe
 from tunebook.plan.schema import Plan
 
@@ -189,6 +190,7 @@ def _draw_facts(plan: Plan, facts: Facts, console: Console) -> None:
 
 def _remarks(plan: Plan, advice: Sequence[Advice]) -> Iterator[tuple[str, list[str]]]:
     """What else is to be said, each with its title."""
+    yield "metrics, and what they cost", [f"{name:<16} {COSTS[name]}" for name in plan.metrics]
     if advice:
         lines = [
             f"{item.path} = {_shown(item.value)}: {item.why}. Take it with --accept {item.path}" for item in advice

@@ -11,21 +11,12 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
 from tunebook.plan.bindings import topic
+from tunebook.plan.metrics import COSTS
 from tunebook.studio.api_pages import page_row
 from tunebook.studio.api_runs import Here, about
 from tunebook.studio.rows import list_row
 
 routes = APIRouter(include_in_schema=False)
-_COSTS = {
-    "training loss": "always measured",
-    "validation loss": "a look at held-out data",
-    "perplexity": "comes with validation loss",
-    "bleu": "slow: writes answers out",
-    "response length": "comes with the answers",
-    "throughput": "costs nothing",
-    "memory usage": "costs nothing",
-    "gradient norm": "costs nothing",
-}
 HERE = Path(__file__).parent
 
 
@@ -41,7 +32,7 @@ def _templates() -> Environment:
 def costs(label: str) -> str:
     """What computing a metric costs, in a few words; empty for what is not a metric."""
     words = label.lower()
-    return next((cost for name, cost in _COSTS.items() if name in words), "")
+    return next((cost for name, cost in COSTS.items() if name.replace("_", " ") in words), "")
 
 
 def draw(template: str, status: int = 200, **values: Any) -> Response:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
 from tunebook.errors import TrainingError
@@ -22,7 +21,8 @@ from tunebook.plan import when
 from tunebook.plan.schema import Plan
 from tunebook.train.batches import Row, micro_batches, rows_of_step, steps_per_epoch, trained_tokens
 from tunebook.train.forward import Engine
-from tunebook.train.optim import clip_gradients, set_learning_rate
+from tunebook.train.memory import memory_taken
+from tunebook.train.optim import clip_gradients, norms_by_group, set_learning_rate
 from tunebook.train.state import TrainState, seed_step
 from tunebook.train.stopping import STEP_METRICS, Moment, Stopper
 
@@ -41,6 +41,7 @@ class Job:
     evaluate: Callable[[TrainState], dict[str, float]]
     save: Callable[[TrainState], None]
     asked_to_stop: Callable[[], bool] = lambda: False
+    time_left: Callable[[TrainState], float | None] = lambda state: None
 
     @property
     def steps_per_epoch(self) -> int:
@@ -97,6 +98,7 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
     parts.add("data", started)
 
     summed = _gradients(job, state, rows, max(1, trained))
+    by_group = norms_by_group(job.parameters) if "gradient_norm" in job.plan.metrics else {}
     norm = clip_gradients(job.parameters.values(), training.max_grad_norm)
     loss = summed / max(1, trained)
     if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -118,6 +120,7 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
         "training_loss": loss,
         "learning_rate": rate,
         "gradient_norm": norm,
+        **by_group,
         "tokens": tokens,
         "trained_tokens": trained,
     }
@@ -177,16 +180,17 @@ def _evaluate(job: Job, state: TrainState, stopper: Stopper) -> str:
 
 def _tell_step(job: Job, state: TrainState, values: dict[str, float], seconds: float) -> None:
     values["throughput"] = values["tokens"] / seconds
-    values["memory"] = float(psutil.Process().memory_info().rss)
+    values |= memory_taken()
     for name, value in _for_rules(values).items():
         state.since_evaluation.setdefault(name, []).append(value)
-    shown = {name: value for name, value in values.items() if name not in STEP_METRICS or name in job.plan.metrics}
+    hidden = tuple(set(STEP_METRICS) - set(job.plan.metrics))
+    shown = {name: value for name, value in values.items() if not name.startswith(hidden)}
     job.emit(
         "metrics",
         **_place(job, state),
         values=shown,
         parts=_rounded(state.parts),
-        eta_seconds=state.seconds / state.step * (job.steps - state.step),
+        eta_seconds=job.time_left(state),
     )
 
 

@@ -1,7 +1,8 @@
-"""AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), its learning rate by step, and clipping by the global norm."""
+"""AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101), its learning rate by step, gradient norms and clipping."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -33,6 +34,27 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, plan: TrainingPlan, step
 def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
     """Scale all gradients so that their joint Euclidean norm is at most `max_norm`; returns the norm before."""
     return float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+
+
+def norms_by_group(parameters: Mapping[str, torch.nn.Parameter], groups: int = 4) -> dict[str, float]:
+    """Euclidean norm of the gradient of each group: `gradient_norm/embeddings`, `.../layers 0-7`, ..., `.../head`.
+
+    Layers are told by the first number in a parameter's name and joined into at most `groups` groups of neighbours.
+    """
+    layers = {name: int(found[1]) for name in parameters if (found := re.search(r"\.(\d+)\.", name))}
+    size = -(-(max(layers.values(), default=0) + 1) // groups)
+    members: dict[str, list[Tensor]] = {}
+    for name, parameter in parameters.items():
+        if parameter.grad is None:
+            continue
+        if name in layers:
+            first = layers[name] // size * size
+            last = min(first + size - 1, max(layers.values()))
+            group = f"layers {first}-{last}" if last > first else f"layer {first}"
+        else:
+            group = "embeddings" if re.search(r"embed|wte|wpe", name) else "head"
+        members.setdefault(group, []).append(parameter.grad)
+    return {f"gradient_norm/{group}": float(torch.nn.utils.get_total_norm(grads)) for group, grads in members.items()}
 
 
 def optimizer_tensors(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ class Context:
     plan: Plan
     events: EventWriter
     watchers: list[Callable[[Event], None]] = field(default_factory=list)
+    closing: ExitStack = field(default_factory=ExitStack)  # what is to be closed when the run ends, however it ends
     stop: StopRequest | None = None
     # what steps leave in memory for later ones
     tokenizer: Any = None

@@ -1,41 +1,36 @@
-"""Time, memory and disk of a run before it starts: a few optimizer steps are measured, the rest is reckoned.
+"""Time, memory and disk of a run before it starts: a few moments are measured, the rest is reckoned from them.
 
-    seconds = training tokens x seconds per token                     (measured on real rows, after a warm-up step)
-            + evaluations x (held-out tokens + answers)               (measured forward passes and generated tokens)
-            + base and result measured once more, checkpoints, export, deployment test
+    start         a process, its libraries, the data and the model
+    base          the base on held-out data, its answers, its general ability
+    training      training tokens x seconds a token, as measured over real optimizer steps
+    evaluations   those that the schedule asks for, each with held-out data and, where a metric asks, answers
+    checkpoints   those that are saved, by their bytes
+    result        the chosen checkpoint measured like the base; the report
+    export, test  fresh processes that load what was written, compare it and answer
 
-The band comes from the spread of the measured steps. The page's own hours for a data set of that size stand beside it.
+Each part is then corrected by what finished runs on this machine took (workflow/timings.py). The band widens with the
+noise of the measured steps and with how far earlier estimates were off. The page's own hours stand beside it.
 """
 
 from __future__ import annotations
 
-import statistics
-import time
+import math
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import psutil
-
-from tunebook.data.gate import check_data
-from tunebook.data.split import split
-from tunebook.evaluate.generate import generate
-from tunebook.evaluate.heldout import held_out_loss
-from tunebook.evaluate.retention import load_probes
-from tunebook.model.adapters import make_trainable, trainable_parameters
-from tunebook.model.sources import cache_folder, load_model, load_tokenizer, weights_bytes
 from tunebook.plan import when
 from tunebook.plan.schema import Plan
-from tunebook.train.batches import steps_per_epoch
-from tunebook.train.forward import make_engine
-from tunebook.train.loop import Job, optimizer_step
-from tunebook.train.optim import make_optimizer
-from tunebook.train.state import TrainState
-from tunebook.workflow.hardware import keep_memory, pick_device
-from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
+from tunebook.workflow import timings
+from tunebook.workflow.hardware import keep_memory
+from tunebook.workflow.measure import Measured
 
-PROBE_STEPS = 4  # the first warms up and is not counted
 USUAL = {"small": "30 minutes to 2 hours", "medium": "2 to 8 hours", "large": "8 to 24 hours"}
-_FRESH_PROCESS = 8.0  # seconds to start Python, load the libraries and the model once more
+BAND = 1.8  # standard deviations to either side: some 93 of 100 runs
+_PROCESS = 6.0  # seconds to start Python and load the libraries; corrected by what runs took, like all of these
+_DISK = 3e8  # bytes a second, hashed and synced
+_REPORT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,143 +56,74 @@ def size_of(examples: int) -> str:
 
 
 def make_estimate(plan: Plan) -> Estimate:
-    """Measure a few steps of `plan` (absolute paths) on this machine and reckon the whole run from them."""
+    """Measure a few moments of `plan` (absolute paths) on this machine and reckon the whole run from them."""
     keep_memory()
-    probe = _Probe(plan)
-    factors = probe.measure()
-    schedule = _evaluations(plan, factors)
-    per_evaluation = factors["held_out_tokens"] * factors["seconds_per_held_out_token"]
-    if {"bleu", "response_length"} & set(plan.metrics):
-        per_evaluation += factors["answer_seconds"]
-    parts = {
-        "training": factors["training_tokens"] * factors["seconds_per_token"],
-        "evaluations": schedule * per_evaluation,
-        "base_and_result": per_evaluation + factors["answer_seconds"] + 2 * factors["retention_seconds"],
-        "checkpoints": factors["saves"] * factors["checkpoint_bytes"] / 3e8,
-        "export_and_test": len(plan.export.formats) * (2 * _FRESH_PROCESS + factors["weights_bytes"] / 1e8)
-        + (factors["answer_seconds"] if plan.export.formats else 0.0),
-        "start": factors["load_seconds"],
-    }
+    factors = Measured(plan).factors()
+    counts = _counts(plan, factors)
+    reckoned = reckon(plan, factors | counts)
+    seen = timings.pairs(plan.model.name)
+    corrected = timings.corrections(seen)
+    parts = {name: seconds * corrected[name] for name, seconds in reckoned.items()}
     expected = sum(parts.values())
-    low, high = factors["fastest"] * 0.9, factors["slowest"] * 1.15
+    timings.remember_estimate(plan, reckoned, expected)
+    # half of the steps' noise: some of it averages out over a run, some is the machine's own and stays
+    off = BAND * math.hypot(timings.spread(seen), factors["noise"] / 2)
     kept = plan.checkpoints.keep + 2  # the newest, the best, and the one being written
     return Estimate(
         size_of(factors["examples"]),
         USUAL[size_of(factors["examples"])],
         factors["optimizer_steps"],
-        {"low": expected * low, "expected": expected, "high": expected * high},
+        {"low": expected * math.exp(-off), "expected": expected, "high": expected * math.exp(off)},
         factors.pop("memory_bytes"),
-        round(kept * factors["checkpoint_bytes"] + len(plan.export.formats) * factors["weights_bytes"]),
-        {**factors, "evaluations": schedule, "parts": {name: round(value, 1) for name, value in parts.items()}},
+        round(kept * counts["checkpoint_bytes"] + len(plan.export.formats) * factors["weights_bytes"]),
+        {
+            **factors,
+            **counts,
+            "runs_learned_from": len(seen),
+            "parts": {name: round(value, 1) for name, value in parts.items()},
+        },
     )
 
 
-class _Probe:
-    """The plan's model and data in memory, long enough to time a few steps."""
-
-    def __init__(self, plan: Plan) -> None:
-        started = time.perf_counter()
-        self.plan = plan
-        self.tokenizer = load_tokenizer(plan.model.name)
-        self.examples = self._examples(plan.data.path)
-        other = self._examples(plan.data.validation_path) if plan.data.validation_path else None
-        parts = split(self.examples, plan.data, plan.training.seed, other)
-        self.rows, self.held_out = parts.train_indices, parts.validation_indices
-        self.validation = other or self.examples
-        self.model = make_trainable(load_model(plan.model.name).to(pick_device()), plan)
-        self.load_seconds = time.perf_counter() - started
-
-    def _examples(self, path: str) -> Any:
-        from pathlib import Path
-
-        data = self.plan.data.model_copy(update={"path": path, "validation_path": None})
-        return check_data(data, Path.cwd(), self.tokenizer, cache_folder() / "data").examples
-
-    def measure(self) -> dict[str, Any]:
-        """Everything the estimate is reckoned from."""
-        plan, training = self.plan, self.plan.training
-        parameters = trainable_parameters(self.model)
-        optimizer = make_optimizer(parameters, training)
-        engine = make_engine(self.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
-        state = TrainState(micro_batch_tokens(plan, MICRO_BATCH_TOKENS[pick_device()]))
-        job = Job(plan, engine, parameters, optimizer, self.examples, self.rows, _nothing, _no_values, _nothing)
-        self.model.train()
-        rates = []
-        for _ in range(PROBE_STEPS):
-            started = time.perf_counter()
-            values = optimizer_step(job, state)
-            state.step = (state.step + 1) % job.steps
-            rates.append((time.perf_counter() - started) / values["tokens"])
-        memory = psutil.Process().memory_info().rss
-        self.model.eval()
-        per_token = statistics.median(rates[1:])
-        lengths = self.examples.lengths[self.rows]
-        trained_bytes = sum(p.numel() * p.element_size() for p in parameters.values())
-        return {
-            "examples": len(self.rows) + (0 if plan.data.validation_path else len(self.held_out)),
-            "optimizer_steps": job.steps,
-            "tokens_per_epoch": int(lengths.sum()),
-            "training_tokens": int(lengths.sum() * job.steps / job.steps_per_epoch),
-            "steps_per_epoch": steps_per_epoch(len(self.rows), training.batch_size),
-            "seconds_per_token": per_token,
-            "fastest": min(rates[1:]) / per_token,
-            "slowest": max(rates[1:]) / per_token,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
-            "trainable_parameters": sum(p.numel() for p in parameters.values()),
-            "weights_bytes": weights_bytes(plan.model.name),
-            "checkpoint_bytes": 3 * trained_bytes,
-            "saves": -(-job.steps // plan.checkpoints.every) + 1,
-            "memory_bytes": memory,
-            "load_seconds": self.load_seconds,
-            **self._evaluation(engine, state),
-        }
-
-    def _evaluation(self, engine: Any, state: TrainState) -> dict[str, Any]:
-        """Times of forward passes and of generated tokens, from a few rows."""
-        plan = self.plan
-        if not len(self.held_out):
-            nothing = ("held_out_tokens", "seconds_per_held_out_token", "answer_seconds")
-            return dict.fromkeys(nothing, 0.0) | {"retention_seconds": 0.0}
-        few = self.held_out[:8]
-        started = time.perf_counter()
-        held_out_loss(engine, self.validation, few.tolist(), state.micro_batch_tokens)
-        per_token = (time.perf_counter() - started) / int(self.validation.lengths[few].sum())
-        asked = [self.validation[int(row)] for row in self.held_out[: min(8, plan.evaluation.prompts)]]
-        prompts = [[int(token) for token in example.prompt_ids] for example in asked]
-        new, answered = min(24, plan.evaluation.max_new_tokens), min(len(self.held_out), plan.evaluation.prompts)
-        answer_seconds = 0.0
-        if prompts:
-            started = time.perf_counter()
-            generate(self.model, self.tokenizer, prompts, max_new_tokens=new)
-            once = time.perf_counter() - started
-            answer_seconds = once * answered / len(prompts) * plan.evaluation.max_new_tokens / new
-        probes = load_probes() if plan.evaluation.retention else None
-        tokens = 0
-        if probes:
-            texts = [*probes.prose, *(q.query + " " + " ".join(q.choices) for q in probes.questions)]
-            tokens = sum(len(ids) for ids in self.tokenizer(texts)["input_ids"])
-        return {
-            "held_out_tokens": int(self.validation.lengths[self.held_out].sum()),
-            "seconds_per_held_out_token": per_token,
-            "answer_seconds": answer_seconds,
-            "retention_seconds": tokens * per_token,
-        }
+def reckon(plan: Plan, factors: Mapping[str, float]) -> dict[str, float]:
+    """Seconds of each part from `factors`, before any correction; of one evaluation and save where none are counted."""
+    known = defaultdict(float, {"evaluations": 1, "saves": 1, **factors})
+    answers_each_time = bool({"bleu", "response_length"} & set(plan.metrics))
+    held_out, answers, ability = (known[f"{name}_seconds"] for name in ("held_out", "answer", "retention"))
+    formats, load = len(plan.export.formats), known["load_seconds"]
+    fresh = _PROCESS + load
+    return {
+        "start": fresh + 2 * known["data_seconds"] + known["weights_bytes"] / 1e9,
+        "base": held_out + answers + ability,
+        "training": known["training_tokens"] * known["seconds_per_token"],
+        "evaluations": known["evaluations"] * (held_out + answers * answers_each_time),
+        "checkpoints": known["saves"] * (0.02 + known["checkpoint_bytes"] / _DISK),
+        "result": answers * (not answers_each_time) + ability + _REPORT,
+        "export": formats * (fresh + load + 2 * known["weights_bytes"] / _DISK),
+        "test": (fresh + answers + _REPORT) * bool(formats),
+    }
 
 
-def _evaluations(plan: Plan, factors: dict[str, Any]) -> int:
-    """How often the run will evaluate, by its schedule; minutes are counted from the reckoned training time."""
+def steps_evaluated(plan: Plan, steps: int, steps_per_epoch: int) -> set[int]:
+    """Optimizer steps that an evaluation follows, by the schedule; those by the clock are not among them."""
     schedule = when.parse(plan.evaluation.schedule)
-    steps, per_epoch = factors["optimizer_steps"], factors["steps_per_epoch"]
-    minutes = factors["training_tokens"] * factors["seconds_per_token"] / 60
-    if schedule.minutes:
-        return int(minutes / schedule.minutes) + 1
-    last = steps
-    return sum(schedule.due(step, per_epoch, 0.0) or step == last for step in range(1, steps + 1))
+    by_steps = set() if schedule.minutes else {n for n in range(1, steps + 1) if schedule.due(n, steps_per_epoch, 0.0)}
+    return by_steps | {steps}
 
 
-def _nothing(*_: Any, **__: Any) -> None:
-    return None
+def steps_saved(plan: Plan, steps: int, evaluated: set[int]) -> set[int]:
+    """Optimizer steps that a checkpoint follows."""
+    return evaluated | set(range(plan.checkpoints.every, steps + 1, plan.checkpoints.every))
 
 
-def _no_values(*_: Any) -> dict[str, float]:
-    return {}
+def _counts(plan: Plan, factors: Mapping[str, Any]) -> dict[str, int]:
+    """How often the run will evaluate and save, and how much; minutes are counted from the reckoned training time."""
+    steps = factors["optimizer_steps"]
+    evaluated = steps_evaluated(plan, steps, factors["steps_per_epoch"])
+    minutes = when.parse(plan.evaluation.schedule).minutes
+    seconds = factors["training_tokens"] * factors["seconds_per_token"]
+    return {
+        "evaluations": int(seconds / 60 / minutes) + 1 if minutes else len(evaluated),
+        "saves": len(steps_saved(plan, steps, evaluated)),
+        "checkpoint_bytes": 12 * factors["trainable_parameters"],  # float32: the weights and two moments
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,8 @@ from tunebook.errors import RunError
 from tunebook.files import write_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.model.sources import cache_folder, load_model, load_tokenizer, weights_sha256
+from tunebook.plan.files import values_by_path
+from tunebook.runs.trackers import Follower
 from tunebook.train.batches import steps_per_epoch
 from tunebook.train.forward import make_engine
 from tunebook.train.optim import make_optimizer
@@ -116,11 +119,20 @@ def _assemble(context: Context) -> None:
 
 
 def logging(context: Context) -> dict[str, Any]:
-    """Make the folders that training records into, and see that the disk has room for its checkpoints."""
+    """Make the folders that training records into, open the plan's trackers, and see what room the disk has."""
     for name in ("checkpoints", "samples", "evaluation"):
         context.path(name).mkdir(exist_ok=True)
+    for name in context.plan.trackers:
+        follower = Follower(name, context.run, values_by_path(context.plan), partial(_warn, context))
+        context.watchers.append(follower)
+        context.closing.callback(follower.close)
     free = shutil.disk_usage(context.run.folder).free
-    return {"disk_free_bytes": free}
+    named = {"trackers": ", ".join(context.plan.trackers)} if context.plan.trackers else {}
+    return {"disk_free_bytes": free, **named}
+
+
+def _warn(context: Context, message: str) -> None:
+    context.emit("warning", code="tracker", message=message)
 
 
 def settle_totals(context: Context) -> None:

@@ -14,6 +14,7 @@ from tunebook.runs.store import Run
 from tunebook.workflow import finish, prepare, training
 from tunebook.workflow.context import Context, Skip
 from tunebook.workflow.signals import listen
+from tunebook.workflow.timings import remember_run
 
 STEP_FUNCTIONS: Mapping[str, Callable[[Context], dict[str, Any] | Skip]] = {
     "initialize": prepare.initialize,
@@ -43,7 +44,7 @@ def run_steps(run: Run, watchers: list[Callable[[Event], None]] | None = None) -
             message = f"The lock of process {dead.pid} on {dead.host}, which is gone, was taken over."
             context.emit("warning", code="lock_taken_over", message=message)
         try:
-            with listen(context):
+            with listen(context), context.closing:
                 for step in context.plan.workflow.order:
                     _take(context, step)
         except Stopped as error:
@@ -57,6 +58,7 @@ def run_steps(run: Run, watchers: list[Callable[[Event], None]] | None = None) -
             context.emit("run", state="failed", reason=reason)
             raise
         context.emit("run", state="finished", reason="")
+        remember_run(run)
 
 
 def _take(context: Context, step: str) -> None:

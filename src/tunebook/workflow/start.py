@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
 
-from tunebook.errors import TunebookError
+from tunebook.errors import RunError, TunebookError
 from tunebook.model.sources import cache_folder, find_model, load_tokenizer, read_config, weights_bytes
 from tunebook.plan.files import load_plan, make_plan, set_values
 from tunebook.plan.schema import Plan
 from tunebook.runs.lock import read_owner
 from tunebook.runs.store import Run, check_free, create_run, free_name
+from tunebook.runs.trackers import TRACKERS, missing
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory
 
 
@@ -47,6 +49,7 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
 
     from tunebook.data.gate import check_data
 
+    _check_extras(plan)
     name = name or free_name(Path(plan.data.path).stem, runs)
     check_free(name, runs)
     shape = Shape.of(read_config(plan.model.name), weights_bytes(plan.model.name))
@@ -59,6 +62,19 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
     fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
     check_memory(plan, shape, int(lengths.max()), fullest, usual)
     return create_run(name, runs, plan, texts)
+
+
+def _check_extras(plan: Plan) -> None:
+    """RunError when the plan names what comes in an extra that is not installed."""
+    absent = {tracker: TRACKERS[tracker].title for tracker in missing(plan.trackers)}
+    if plan.evaluation.tasks and importlib.util.find_spec("lm_eval") is None:
+        absent["lm-eval"] = "the lm-evaluation-harness (evaluation.tasks)"
+    if absent:
+        raise RunError(
+            f"The plan names what is not installed: {', '.join(absent.values())}.",
+            kept="Nothing was started.",
+            do=f"Install it (pip install 'tunebook[{','.join(absent)}]'), or take it out of the plan.",
+        )
 
 
 def start_detached(run: Run) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from tunebook.errors import CheckpointError, RunError
@@ -18,6 +19,7 @@ from tunebook.train.state import TrainState
 from tunebook.workflow.context import Context
 from tunebook.workflow.prepare import settle_totals
 from tunebook.workflow.signals import asked_to_stop, stopped
+from tunebook.workflow.time_left import TimeLeft
 
 
 def run_training(context: Context) -> dict[str, Any]:
@@ -37,8 +39,8 @@ def run_training(context: Context) -> dict[str, Any]:
         save=lambda state: save(context, state),
         asked_to_stop=lambda: asked_to_stop(context),
     )
-    if context.state.step == 0:
-        _measure_base(context)
+    looked = {} if context.state.step else _measure_base(context)
+    job.time_left = TimeLeft(context.run, plan, job.steps, job.steps_per_epoch, looked)
     reason = train(job, context.state)
     if context.stop:
         raise stopped(context)
@@ -55,7 +57,15 @@ def run_training(context: Context) -> dict[str, Any]:
 
 def evaluate(context: Context, step: int) -> dict[str, float]:
     """Held-out loss, and answers where a chosen metric needs them; files go to `evaluation/` and `samples/`."""
-    plan, values = context.plan, {}
+    values = _held_out(context, step)
+    if {"bleu", "response_length"} & set(context.plan.metrics):
+        values |= answer_prompts(context, step)
+    return values
+
+
+def _held_out(context: Context, step: int) -> dict[str, float]:
+    """Measure held-out loss as the model stands and write it down; nothing where nothing is held out."""
+    values: dict[str, float] = {}
     if len(context.validation_rows):
         held_out = held_out_loss(
             context.engine,
@@ -67,10 +77,8 @@ def evaluate(context: Context, step: int) -> dict[str, float]:
         name = "heldout-base.json" if step == 0 else f"heldout-step-{step}.json"
         write_json(context.path("evaluation", name), held_out.to_json(step))
         values["validation_loss"] = held_out.loss
-        if "perplexity" in plan.metrics:
+        if "perplexity" in context.plan.metrics:
             values["perplexity"] = held_out.perplexity
-    if step == 0 or {"bleu", "response_length"} & set(plan.metrics):
-        values |= answer_prompts(context, step)
     return values
 
 
@@ -152,15 +160,30 @@ def measure_retention_of(context: Context, name: str) -> None:
     if not context.plan.evaluation.retention:
         return
     found = measure_retention(context.model, context.tokenizer, load_probes(), context.progress("general ability"))
+    if context.plan.evaluation.tasks:
+        from tunebook.evaluate.harness import measure_tasks
+
+        asked = context.plan.evaluation
+        found = replace(found, tasks=measure_tasks(context.model, context.tokenizer, asked.tasks, asked.task_limit))
     write_json(context.path("evaluation", f"retention-{name}.json"), found.to_json())
 
 
-def _measure_base(context: Context) -> None:
-    """What the base answers and loses on held-out data: LoRA begins as the base, so the model in memory is it."""
+def _measure_base(context: Context) -> dict[str, float]:
+    """What the base answers and loses on held-out data, and in how many seconds each.
+
+    LoRA begins as the base, so the model in memory is it.
+    """
     context.engine.model.eval()
-    values = evaluate(context, 0)
+    clock = [time.perf_counter()]
+    values = _held_out(context, 0)
+    clock.append(time.perf_counter())
+    values |= answer_prompts(context, 0)
+    clock.append(time.perf_counter())
     context.emit("evaluation", step=0, epoch=0.0, minutes=0.0, seen_tokens=0, values=values, best=False, stopping=[])
     measure_retention_of(context, "base")
+    clock.append(time.perf_counter())
+    names = ("held_out_seconds", "answer_seconds", "retention_seconds")
+    return {name: after - before for name, before, after in zip(names, clock, clock[1:], strict=False)}
 
 
 def _continue_from_checkpoint(context: Context) -> None:

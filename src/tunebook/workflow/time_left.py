@@ -1,0 +1,54 @@
+"""The time that a run still takes, told with each optimizer step: steps, evaluations and checkpoints ahead at the pace
+so far, then what follows training, reckoned as before the run from what the base's own measurements took.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tunebook.model.sources import weights_bytes
+from tunebook.plan import when
+from tunebook.plan.schema import Plan
+from tunebook.runs.status import read_status
+from tunebook.runs.store import Run
+from tunebook.train.state import TrainState
+from tunebook.workflow import timings
+from tunebook.workflow.estimate import reckon, steps_evaluated, steps_saved
+
+
+class TimeLeft:
+    """`looked`: seconds that the base's measurements took (held_out_seconds, answer_seconds, retention_seconds)."""
+
+    def __init__(self, run: Run, plan: Plan, steps: int, steps_per_epoch: int, looked: Mapping[str, float]) -> None:
+        self.steps, self.minutes = steps, when.parse(plan.evaluation.schedule).minutes
+        evaluated = steps_evaluated(plan, steps, steps_per_epoch)
+        self.looks_ahead = _ahead(evaluated, steps)
+        self.saves_ahead = _ahead(steps_saved(plan, steps, evaluated), steps)
+        load = read_status(run).steps.get("load", {}).get("seconds") or 0.0
+        parts = reckon(
+            plan, {**looked, "load_seconds": load, "weights_bytes": weights_bytes(plan.model.name, run.folder)}
+        )
+        corrected = timings.corrections(timings.pairs(plan.model.name))
+        parts = {name: seconds * corrected[name] for name, seconds in parts.items()}
+        self.look = parts["evaluations"]  # one of them, until the run has seen its own
+        self.after = parts["result"] + parts["export"] + parts["test"]
+
+    def __call__(self, state: TrainState) -> float:
+        """Seconds from here to the end of the run, should no rule end it sooner."""
+        looking, saving = state.parts.get("validation", 0.0), state.parts.get("checkpoint", 0.0)
+        training = (state.seconds - looking - saving) / state.step * (self.steps - state.step)
+        looks, saves = self.looks_ahead[state.step], self.saves_ahead[state.step]
+        if self.minutes:
+            looks = int(training / 60 / self.minutes) + 1
+            saves = max(saves, looks)
+        look = looking / state.evaluations if state.evaluations else self.look
+        saved = self.saves_ahead[0] - self.saves_ahead[state.step]
+        return training + looks * look + saves * saving / max(1, saved) + self.after
+
+
+def _ahead(places: set[int], steps: int) -> list[int]:
+    """After each step (0 first), how many of `places` are still to come."""
+    found = [0] * (steps + 1)
+    for step in range(steps - 1, -1, -1):
+        found[step] = found[step + 1] + (step + 1 in places)
+    return found
