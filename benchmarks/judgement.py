@@ -2,7 +2,7 @@
 
     python benchmarks/judgement.py                      # 20 runs of each kind, some 25 minutes on one core
     python benchmarks/judgement.py --runs 4 --swaps 100
-    python benchmarks/judgement.py --keep build/judgement   # what is finished there is not run again
+    python benchmarks/judgement.py --keep build/judgement   # what is done there is not done again
     python benchmarks/judgement.py --keep build/judgement --kind forgot
 
 What is asked, with the share that is allowed; the report's own level is 1 % (5 % for general ability):
@@ -96,7 +96,8 @@ def main() -> int:
             found = [_judged(run) for run in runs[name]]
             kept.append(_told(name, kind, found))
             if name == "gain":
-                kept.append(_swapped([one for one in found if one["gained"]], given.swaps))
+                gained = [one for one in found if one["gained"]]
+                kept.append(_swapped(gained, given.swaps, folder / "swaps.txt"))
     return 0 if all(kept) else 1
 
 
@@ -132,20 +133,17 @@ def _run(name: str, kind: Kind, seed: int, model: Path, data: Path, folder: Path
 
 
 def _judged(folder: Path) -> dict[str, Any]:
-    """The verdicts on one run, and whether its held-out loss fell by more than a third; printed."""
-    from tunebook.evaluate.indicators import judge
-    from tunebook.evaluate.record import read_record
-
-    record = read_record(folder)
-    found = {one.id: one for one in judge(record)}
-    loss, likeness = found["validation"].numbers, found["answers"].numbers
-    verdicts = {key: one.verdict for key, one in found.items()}
+    """What the run's own report says, and whether its held-out loss fell by more than a third; printed."""
+    report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    found = {one["id"]: one for one in report["indicators"]}
+    loss, likeness = found["validation"]["numbers"], found["answers"]["numbers"]
+    verdicts = {key: one["verdict"] for key, one in found.items()}
     print(
         f"{folder.name}: held-out loss {loss['base']:.3f} -> {loss['tuned']:.3f}, likeness {likeness['base']:.1f} -> "
         f"{likeness['tuned']:.1f}, {', '.join(f'{key} {verdict}' for key, verdict in verdicts.items())}",
         flush=True,
     )
-    return {"record": record, "verdicts": verdicts, "gained": loss["tuned"] < loss["base"] * 2 / 3}
+    return {"folder": folder, "verdicts": verdicts, "gained": loss["tuned"] < loss["base"] * 2 / 3}
 
 
 def _told(name: str, kind: Kind, found: list[dict[str, Any]]) -> bool:
@@ -166,16 +164,22 @@ def _told(name: str, kind: Kind, found: list[dict[str, Any]]) -> bool:
     return ok
 
 
-def _swapped(found: list[dict[str, Any]], swaps: int) -> bool:
+def _swapped(found: list[dict[str, Any]], swaps: int, kept: Path) -> bool:
     """Swap base and tuned pair by pair, and count how often the answers are then called better."""
     from tunebook.evaluate.indicators import answers
+    from tunebook.evaluate.record import read_record
 
-    chance, hits = random.Random(0), 0
-    for number in range(swaps if found else 0):
-        record = found[number % len(found)]["record"]
-        hits += answers(_swap(record.answers, chance), _swap(record.held_out, chance)).verdict == "yes"
+    records = [read_record(one["folder"]) for one in found]
+    verdicts = kept.read_text(encoding="utf-8").split() if kept.exists() else []
+    with kept.open("a", encoding="utf-8") as file:
+        for number in range(len(verdicts), swaps if records else 0):
+            record, chance = records[number % len(records)], random.Random(number)
+            verdicts.append(answers(_swap(record.answers, chance), _swap(record.held_out, chance)).verdict)
+            file.write(verdicts[-1] + "\n")
+            file.flush()
+    hits = verdicts[:swaps].count("yes")
     print(f"== swapped: better in {hits} of {swaps} ({hits / max(1, swaps):.1%}; allowed 2 %)", flush=True)
-    return bool(found) and hits <= 0.02 * swaps
+    return bool(records) and hits <= 0.02 * swaps
 
 
 def _swap(pairs: Any, chance: random.Random) -> Any:

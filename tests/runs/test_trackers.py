@@ -31,14 +31,13 @@ def metrics(step, loss):
 def tell(run, follower, first=1, last=4, resumed=None):
     """Emit a run's numbers as training does, to the file and to the tracker."""
     events = EventWriter(run.events)
-    told = [events.emit("run", state="started", reason="")]
+    follower(events.emit("run", state="started", reason=""))
     if resumed is not None:
-        told.append(events.emit("run", state="resumed", step=resumed, reason=""))
+        follower(events.emit("run", state="resumed", step=resumed, reason=""))
     for step in range(first, last + 1):
-        told.append(events.emit("metrics", **metrics(step, 3 - step / 10)))
-    told.append(events.emit("evaluation", step=last, epoch=1.0, values={"validation_loss": 2.0 + last}, best=True))
-    for event in told:
-        follower(event)
+        follower(events.emit("metrics", **metrics(step, 3 - step / 10)))
+    values = {"validation_loss": 2.0 + last}
+    follower(events.emit("evaluation", step=last, epoch=1.0, values=values, best=True))
     follower.close()
 
 

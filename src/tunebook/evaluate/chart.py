@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 WIDTH, HEIGHT = 760, 300
-LEFT, RIGHT, TOP, BOTTOM = 46, 16, 14, 34
+LEFT, RIGHT, TOP, BOTTOM = 58, 16, 14, 34
 
 
 def loss_curves(report: dict[str, Any]) -> str:
