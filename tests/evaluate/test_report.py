@@ -124,7 +124,7 @@ def test_the_page_is_whole_and_asks_nothing_from_elsewhere(finished):
         "How do I stop a process?",
     ):
         assert words in page.text
-    assert page.tags.count("svg") == 5
+    assert page.tags.count("svg") == 6  # four intervals, the loss curves, lengths of answers
 
 
 def spoiled(tmp_path):

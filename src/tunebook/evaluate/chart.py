@@ -65,13 +65,14 @@ def length_bars(report: dict[str, Any]) -> str:
     most = max(sides["tuned"] + sides["base"], default=0)
     if not most:
         return ""
-    bins, width, middle, tall = 24, WIDTH - LEFT - RIGHT, 74, 62
+    bins, width, tall = 24, WIDTH - LEFT - RIGHT, 90
     size = most / bins
     counts = {
         name: [sum(min(bins - 1, int(tokens / size)) == place for tokens in found) for place in range(bins)]
         for name, found in sides.items()
     }
     top = max(max(found) for found in counts.values())
+    middle, bottom = (round(10 + tall * max(counts[name]) / top, 1) for name in ("tuned", "base"))
     parts = []
     for name, found in counts.items():
         for place, count in enumerate(found):
@@ -82,10 +83,10 @@ def length_bars(report: dict[str, Any]) -> str:
             parts += [f'<rect class="{name}" {shape}>{title}</rect>'] if count else []
     for tick in nice_ticks(0, most, whole=True):
         x = round(LEFT + tick / most * width, 1)
-        parts.append(f'<text x="{x}" y="{2 * middle + 14}" text-anchor="middle">{tick:,.0f}</text>')
+        parts.append(f'<text x="{x}" y="{middle + bottom + 16}" text-anchor="middle">{tick:,.0f}</text>')
     parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{middle}" y2="{middle}"/>')
     label = "Answers by length in tokens, tuned above and base below"
-    box = f'viewBox="0 0 {WIDTH} {2 * middle + 20}"'
+    box = f'viewBox="0 0 {WIDTH} {middle + bottom + 24}"'
     return f'<svg {box} role="img" aria-label="{label}" class="curves lengths">{"".join(parts)}</svg>'
 
 

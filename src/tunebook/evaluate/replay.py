@@ -58,9 +58,11 @@ def replay(run: Run, rules: Sequence[Rule]) -> dict[str, Any]:
     actual = _ending(rows, None, _own_reason(run))
     replayed = actual
     for place, reason in _reasons(rows, Stopper(rules, min_epochs)):
-        step = rows[place]["step"]  # a run that a rule ends after a step is evaluated there, as this one may have been
+        step = rows[place]["step"]
+        if replayed is not actual and step > replayed.step:
+            break
+        # a run that a rule ends after a step is evaluated there, and what that evaluation says is the reason it gives
         replayed = _ending([row for row in rows if row["step"] <= step], rows[place], reason)
-        break
     stops = replayed is not actual
     losses = (replayed.loss, actual.loss)
     return {
