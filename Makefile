@@ -87,3 +87,8 @@ bench: .venv/model
 tracker-test: setup
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[tensorboard,wandb,mlflow,trackio,lm-eval]'
 	$(BIN)/pytest tests/runs/test_trackers.py tests/evaluate/test_harness.py
+
+# What an export costs beside reading and writing the same bytes, on the small real model.
+.PHONY: bench-export
+bench-export: .venv/model
+	$(BIN)/python benchmarks/export.py

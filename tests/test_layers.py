@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "tunebook"
-ROOMS = ("runs", "pages", "plan", "data", "model", "train", "evaluate", "export", "workflow", "studio", "cli")
+ROOMS = (
+    *("runs", "pages", "plan", "data", "versions", "model", "train"),
+    *("evaluate", "export", "workflow", "compare", "studio", "cli"),
+)
 GROUND = ("errors", "files", "steps")  # files of the house itself, below every room
 
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +74,8 @@ def sha256(path: Path) -> str:
     """The file's SHA-256, as 64 hexadecimal digits, read in pieces."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def joint_sha256(hashes: Iterable[str]) -> str:
+    """One hash over the hashes of several files, in the order given."""
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -34,10 +34,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("report", "report"),
     "replay": ("replay", "replay"),
     "review": ("review", "review"),
+    "compare": ("compare", "compare"),
     "export": ("export", "export"),
     "chat": ("chat", "chat"),
     "serve": ("serve", "serve"),
     "deploy-test": ("serve", "deploy_test"),
+    "versions": ("versions", "versions"),
     "studio": ("studio", "studio"),
 }
 

@@ -56,11 +56,13 @@ def runs(context: click.Context, runs_dir: str | None, as_json: bool) -> None:
 @click.option("--runs", "own_dir", metavar="DIR", help="Where runs live.")
 @click.pass_context
 def remove(context: click.Context, run: str, own_dir: str | None) -> None:
-    """Remove RUN and everything in its folder; a run that is being written is refused."""
+    """Remove RUN and everything in its folder; refused when it is being written, or a version or run needs it."""
     from tunebook.runs.lock import hold_lock
+    from tunebook.versions.uses import check_run_unused
 
     found = open_run(run, runs_folder(own_dir or context.obj))
     with hold_lock(found.folder):
+        check_run_unused(found)
         remove_run(found)
     say(f"Removed the run '{found.name}'.")
 

@@ -1,4 +1,4 @@
-"""Where a base model comes from: a folder, a GGUF file, a hub id, or the alias `smollm2-135m`.
+"""Where a base model comes from: a folder, a GGUF file, a version, a hub id, or the alias `smollm2-135m`.
 
 Whatever it is, it becomes a folder of safetensors and tokenizer files first; a GGUF file is converted once and the
 folder kept, since reading GGUF takes half a minute. No code that comes with a model is run, and no pickle is read.
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunebook.errors import ModelError
-from tunebook.files import read_json, sha256, write_text
+from tunebook.files import joint_sha256, read_json, sha256, write_text
+from tunebook.versions.store import find_version
 
 if TYPE_CHECKING:
     import torch
@@ -59,11 +60,13 @@ def find_model(name: str, base: Path | None = None) -> Source:
             f"The folder {path} holds no model (config.json is missing).",
             do="Name a folder that save_pretrained wrote.",
         )
+    if version := find_version(name):
+        return Source("folder", str(version.folder), name)
     if _HUB_ID.fullmatch(name) and not name.startswith("."):
         return Source("hub", name, name)
     raise ModelError(
         f"There is no model '{name}'.",
-        do=f"Name a folder, a .gguf file, a hub id such as owner/model, or the alias {SMOLLM2}.",
+        do=f"Name a folder, a .gguf file, a version, a hub id such as owner/model, or the alias {SMOLLM2}.",
     )
 
 
@@ -134,13 +137,10 @@ def weights_bytes(name: str, base: Path | None = None) -> int:
 
 def weights_sha256(name: str, base: Path | None = None) -> str:
     """One hash for all weights of the model: of the GGUF file it came from, or over the hashes of its safetensors."""
-    import hashlib
-
     source = find_model(name, base)
     if source.kind == "gguf":
         return sha256(Path(source.place))
-    files = sorted(model_folder(name, base).glob("*.safetensors"))
-    return hashlib.sha256("".join(sha256(file) for file in files).encode()).hexdigest()
+    return joint_sha256(sha256(file) for file in sorted(model_folder(name, base).glob("*.safetensors")))
 
 
 def _packaged_smollm2() -> Path:

@@ -20,6 +20,7 @@ from tunebook.studio.feed import Feed
 from tunebook.studio.place import Place
 from tunebook.studio.reply import Json
 from tunebook.studio.rows import list_row, run_json
+from tunebook.versions.uses import check_run_unused
 
 routes = APIRouter(prefix="/api")
 _LOG_BYTES = 64 * 1024
@@ -124,9 +125,10 @@ def resume(name: str, _: Nothing, place: Here) -> Response:
 
 @routes.delete("/runs/{name}")
 def remove(name: str, place: Here) -> Response:
-    """Remove a run and everything in its folder; one that is being written is refused."""
+    """Remove a run and everything in its folder; refused when it is being written, or a version or run needs it."""
     found = place.run(name)
     with hold_lock(found.folder):
+        check_run_unused(found)
         remove_run(found)
     place.forget(name)
     return Json({"removed": name})

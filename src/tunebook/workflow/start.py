@@ -30,9 +30,9 @@ def absolute_paths(plan: Plan, base: Path) -> Plan:
     paths = {"data.path": str(base / plan.data.path)}
     if plan.data.validation_path:
         paths["data.validation_path"] = str(base / plan.data.validation_path)
-    name = Path(plan.model.name).expanduser()
-    if find_model(plan.model.name, base).kind == "folder" or (base / name).is_file():
-        paths["model.name"] = str((base / name).resolve())
+    source = find_model(plan.model.name, base)
+    if source.kind == "folder" or (base / Path(plan.model.name).expanduser()).is_file():
+        paths["model.name"] = str(Path(source.place).resolve())
     value = plan.model_dump(mode="json", by_alias=True)
     for path, new in paths.items():
         section, key = path.split(".")

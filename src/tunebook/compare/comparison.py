@@ -1,0 +1,201 @@
+"""One comparison: the same questions to every side, scored against the first, as one JSON object that is kept.
+
+{"format": 1, "created", "questions": {"from", "count", "with_reference"}, "max_new_tokens", "order", "warnings",
+ "sides": [{"name", "kind", "detail", "scores", "lengths", "speed", "ability"; of all but the first also
+            "changes", "findings", "reviews", "judge"}],
+ "rows": [{"id", "prompt", "reference", "answers": [{"text", "tokens", "ended", "seconds", "likeness"}]}]}
+"""
+
+from __future__ import annotations
+
+import gc
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tunebook.compare.answering import Answers, answer
+from tunebook.compare.questions import Question, from_file, from_run, split_ids
+from tunebook.compare.scoring import changes, findings, review_verdicts, score_side, summary
+from tunebook.compare.settings import Settings
+from tunebook.compare.sides import Side, find_side
+from tunebook.errors import RunError, TunebookError
+from tunebook.evaluate.judge import Pair, judge_pairs
+from tunebook.evaluate.scores import AnswerScore
+from tunebook.files import read_json, write_json
+
+FORMAT = 1
+HELD_OUT = 20
+Progress = Callable[[str, int, int], None]
+
+
+def compare(
+    names: Sequence[str], settings: Settings, runs: Path, on_progress: Progress | None = None
+) -> dict[str, Any]:
+    """Ask every side, the first being what the others are held against; a run alone is held against its base.
+
+    `on_progress(side, done, total)` is called as questions are answered. Everything that can be known to fail is found
+    before the first model is loaded. ModelError, RunError or DataError when a side or the questions are not usable.
+    """
+    sides = find_sides(names, runs)
+    questions, origin = _questions(sides, settings)
+    told = on_progress or (lambda side, done, total: None)
+    answers = []
+    for side in sides:
+        ability = settings.ability and side.address is None
+        answers.append(answer(side, questions, settings.max_new_tokens, ability, _named(told, side)))
+        gc.collect()  # before the next model is loaded
+    scores = [score_side(questions, found) for found in answers]
+    told_of = [
+        {"name": side.name, "kind": side.kind, "detail": side.detail or found.model}
+        | summary(questions, found, scored, settings.scores)
+        for side, found, scored in zip(sides, answers, scores, strict=True)
+    ]
+    for place in range(1, len(sides)):
+        told_of[place] |= _against_first(place, sides, questions, answers, scores, told_of, settings)
+    return {
+        "format": FORMAT,
+        "created": time.time(),
+        "questions": {
+            "from": origin,
+            "count": len(questions),
+            "with_reference": sum(question.reference is not None for question in questions),
+        },
+        "max_new_tokens": settings.max_new_tokens,
+        "order": list(settings.order),
+        "warnings": _warnings(sides, questions, answers, settings),
+        "sides": told_of,
+        "rows": _rows(questions, answers, scores),
+    }
+
+
+def find_sides(names: Sequence[str], runs: Path) -> list[Side]:
+    """What the names mean; every name that means nothing is told at once."""
+    sides, faults = [], []
+    for name in dict.fromkeys(names):
+        try:
+            sides.append(find_side(name, runs))
+        except TunebookError as error:
+            faults.append(error)
+    if faults:
+        if len(faults) == 1:
+            raise faults[0]
+        raise RunError("Some of the sides are not there.", kept="Nothing was asked.", do="\n".join(map(str, faults)))
+    if len(sides) == 1 and sides[0].kind in ("run", "checkpoint") and sides[0].run:
+        return [find_side(f"{sides[0].name.partition('@')[0]}@base", runs), *sides]
+    if len(sides) < 2:
+        raise RunError("A comparison needs two sides.", do="Name a second one, or a run, which has its base beside it.")
+    return sides
+
+
+def save(comparison: dict[str, Any], path: Path) -> None:
+    """Write a comparison to `path`, whole or not at all. RunError when the disk does not take it."""
+    try:
+        write_json(path, comparison)
+    except OSError as error:
+        raise RunError(
+            f"The comparison could not be written to {path} ({error.strerror or error}).",
+            do="Free space, or give another file with -o.",
+        ) from error
+
+
+def kept_at(names: Sequence[str], runs: Path) -> Path:
+    """A free place in `runs/.comparisons` for a comparison of these sides."""
+    folder = runs / ".comparisons"
+    stem = re.sub(r"[^a-z0-9@._]+", "-", "-vs-".join(Path(name).name for name in names).lower()).strip("-.")[:80]
+    number = 1
+    while (folder / f"{stem}-{number}.json").exists():
+        number += 1
+    return folder / f"{stem}-{number}.json"
+
+
+def list_comparisons(runs: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(name, comparison) of every one that is kept in `runs`, newest first; damaged files are passed over."""
+    found = []
+    for path in (runs / ".comparisons").glob("*.json"):
+        try:
+            value = read_json(path)
+        except (OSError, ValueError):
+            continue
+        if isinstance(value, dict) and value.get("format") == FORMAT:
+            found.append((path.stem, value))
+    return sorted(found, key=lambda pair: -pair[1]["created"])
+
+
+def _questions(sides: Sequence[Side], settings: Settings) -> tuple[list[Question], str]:
+    """The questions, and where they come from in words."""
+    if settings.prompts:
+        return from_file(settings.prompts, settings.count), settings.prompts.name
+    run = next((side.run for side in sides if side.run), None)
+    if run is None:
+        raise RunError(
+            "None of the sides comes from a run, so there are no held-out questions.",
+            do="Give questions with --prompts FILE: a text file with one a line, or a data set.",
+        )
+    return from_run(run, settings.count or HELD_OUT), f"the held-out part of {run.name}"
+
+
+def _against_first(
+    place: int,
+    sides: Sequence[Side],
+    questions: Sequence[Question],
+    answers: Sequence[Answers],
+    scores: Sequence[Sequence[AnswerScore | None]],
+    told_of: Sequence[dict[str, Any]],
+    settings: Settings,
+) -> dict[str, Any]:
+    """How one side differs from the first."""
+    changed = changes(scores[0], scores[place])
+    first, other = (told_of[number]["speed"]["tokens_per_second"] for number in (0, place))
+    judged = None
+    if settings.judge:
+        replies = zip(questions, answers[0].replies, answers[place].replies, strict=True)
+        pairs = [Pair(q.id, q.text, q.reference or "(none is known)", one.text, two.text) for q, one, two in replies]
+        judged = judge_pairs(pairs, settings.judge)
+    return {
+        "changes": {name: interval.to_json() for name, interval in changed.items()},
+        "findings": findings(settings.order, changed, (answers[0], answers[place]), (first, other)),
+        "reviews": review_verdicts(sides[place], sides[0]),
+        "judge": judged,
+    }
+
+
+def _rows(
+    questions: Sequence[Question], answers: Sequence[Answers], scores: Sequence[Sequence[AnswerScore | None]]
+) -> list[dict[str, Any]]:
+    """Each question with every side's answer, in the order of the sides."""
+    rows = []
+    for number, question in enumerate(questions):
+        told = []
+        for found, scored in zip(answers, scores, strict=True):
+            reply, score = found.replies[number], scored[number]
+            values = {"text": reply.text, "tokens": reply.tokens, "ended": reply.ended, "seconds": reply.seconds}
+            told.append(values | {"likeness": score.likeness if score else None})
+        rows.append({"id": question.id, "prompt": question.text, "reference": question.reference, "answers": told})
+    return rows
+
+
+def _warnings(
+    sides: Sequence[Side], questions: Sequence[Question], answers: Sequence[Answers], settings: Settings
+) -> list[str]:
+    """What makes this comparison less than fair, in sentences."""
+    found = []
+    asked = {question.id for question in questions}
+    for side in sides:
+        seen = len(asked & set(split_ids(side.run, "training"))) if side.run and side.kind != "base" else 0
+        if seen:
+            found.append(f"{side.name} was trained on {seen} of the {len(questions)} questions, answers and all.")
+    for side, said in zip(sides, answers, strict=True):
+        cut = sum(not reply.ended for reply in said.replies)
+        if 2 * cut > len(questions):
+            found.append(
+                f"{cut} of {len(questions)} answers of {side.name} were cut at {settings.max_new_tokens} tokens."
+            )
+        if settings.ability and side.address is not None:
+            found.append(f"The general ability of {side.name} cannot be measured over HTTP.")
+    return found
+
+
+def _named(told: Progress, side: Side) -> Callable[[int, int], None]:
+    return lambda done, total: told(side.name, done, total)

@@ -1,0 +1,94 @@
+"""What is compared: a name is found out to be a run, one of its checkpoints, its base, a version, a model, an address.
+
+demo-1             the result of a run         demo-1@base      the model that it began with
+demo-1@16          its checkpoint of step 16   house, house@2   a version
+smollm2-135m, a folder, a .gguf file, a hub id                  a bare model
+http://127.0.0.1:8000/v1, ...#name                              a model behind an OpenAI-compatible address
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tunebook.errors import ModelError, RunError
+from tunebook.evaluate.address import Address
+from tunebook.model.sources import find_model, load_model, load_tokenizer
+from tunebook.runs.store import Run, open_run
+from tunebook.train.checkpoint import damage, steps_saved
+from tunebook.versions.store import find_version
+from tunebook.workflow.result import load_tuned, result_step
+
+KEY = "TUNEBOOK_API_KEY"
+Kind = Literal["run", "checkpoint", "base", "version", "model", "address"]
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One side. `run` is the run that it is, or came from; `step` the checkpoint whose weights it has."""
+
+    name: str
+    kind: Kind
+    detail: str
+    load: Callable[[], tuple[Any, Any]] | None = None  # (model, tokenizer)
+    address: Address | None = None
+    run: Run | None = None
+    step: int | None = None
+
+
+def find_side(name: str, runs: Path) -> Side:
+    """What `name` means. ModelError or RunError when there is nothing of that name; nothing is loaded."""
+    if re.match(r"[a-z]+://", name):
+        url = name.partition("#")[0]
+        return Side(name, "address", "", address=Address(url, "The model", "Start its server, or leave it out.", KEY))
+    stem, _, which = name.partition("@")
+    if ((Path(stem) if "/" in stem else runs / stem) / "run.json").is_file():
+        return _of_run(name, open_run(stem, runs), which)
+    if version := find_version(name, runs):
+        made_by = runs / version.facts["run"]
+        run = open_run(str(made_by)) if (made_by / "run.json").is_file() else None
+        detail = f"{version.title}, from the run {version.facts['run']}"
+        place = str(version.folder)
+        return Side(name, "version", detail, lambda: _load(place), run=run, step=version.facts["step"])
+    try:
+        source = find_model(name)
+    except ModelError as error:
+        raise ModelError(
+            f"There is no run, no version and no model '{name}'.",
+            do="`tunebook runs` and `tunebook versions list` show what there is; an address begins with http://.",
+        ) from error
+    return Side(name, "model", source.kind if source.kind != "folder" else "", lambda: _load(name))
+
+
+def is_base_of(first: Side, side: Side) -> bool:
+    """Is `first` the model that the run of `side` began with?"""
+    if side.run is None or first.load is None:
+        return False
+    if first.kind == "base":
+        return first.run == side.run
+    if first.kind not in ("model", "version"):
+        return False
+    base = find_model(side.run.plan().model.name, side.run.folder)
+    return Path(find_model(first.name).place).resolve() == Path(base.place).resolve()
+
+
+def _of_run(name: str, run: Run, which: str) -> Side:
+    plan = run.plan()
+    if which == "base":
+        return Side(name, "base", f"base of {run.name}", lambda: _load(plan.model.name, run.folder), run=run, step=0)
+    if not which:
+        step = result_step(run)
+        return Side(name, "run", f"step {step}", lambda: load_tuned(run, step), run=run, step=step)
+    saved = [step for step in steps_saved(run.checkpoints) if not damage(run.checkpoints, step)]
+    if not which.isdigit() or int(which) not in saved:
+        there = ", ".join(f"{run.name}@{step}" for step in sorted(saved)) or "none"
+        raise RunError(f"The run '{run.name}' has no good checkpoint '{which}'.", do=f"It has: {there}.")
+    chosen = int(which)
+    return Side(name, "checkpoint", f"step {chosen}", lambda: load_tuned(run, chosen), run=run, step=chosen)
+
+
+def _load(name: str, base: Path | None = None) -> tuple[Any, Any]:
+    return load_model(name, base), load_tokenizer(name, base)

@@ -1,0 +1,293 @@
+"""Comparisons: what a name means, what is asked, that answers are the models' own, and what is made of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.call import call
+from tests.export.making import NEW_TOKENS, STEP
+from tunebook.compare.comparison import compare, find_sides, list_comparisons
+from tunebook.compare.questions import from_file, from_run
+from tunebook.compare.scoring import findings, review_verdicts
+from tunebook.compare.settings import Settings, from_answers
+from tunebook.compare.sides import find_side
+from tunebook.errors import DataError, ModelError, PlanError, RunError
+from tunebook.evaluate.review import Item, judge_answer
+from tunebook.files import read_json, write_json
+from tunebook.pages.answers import Answers, load_answers
+from tunebook.pages.catalog import load_page
+from tunebook.runs.store import Run
+from tunebook.versions.store import RECORD
+
+SHORT = Settings(max_new_tokens=NEW_TOKENS)
+
+
+def correct(text: str) -> str:
+    """The reference to any question of the data."""
+    number = int(text.split()[2])
+    return f"The sum is {number + number}."
+
+
+def test_a_run_alone_is_held_against_its_base_with_the_answers_that_both_gave_in_training(
+    made: Run, runs: Path
+) -> None:
+    found = compare(["tiny-1"], SHORT, runs)
+    base, tuned = found["sides"]
+    assert (base["name"], base["kind"], tuned["name"], tuned["detail"]) == ("tiny-1@base", "base", "tiny-1", "step 7")
+    assert found["questions"] == {"from": "the held-out part of tiny-1", "count": 6, "with_reference": 6}
+    samples = read_json(made.folder / "samples" / f"step-{STEP}.json")["answers"]
+    said = [row["answers"][1] for row in found["rows"]]
+    assert [(a["text"], a["tokens"], a["ended"]) for a in said] == [
+        (s["answer"], s["tokens"], s["ended"]) for s in samples
+    ]
+    assert [row["answers"][0]["text"] for row in found["rows"]] != [answer["text"] for answer in said]
+    assert [row["reference"] for row in found["rows"]][:2] == ["The sum is 0.", "The sum is 2."]
+
+
+def test_scores_have_intervals_and_lengths_and_speed_are_measured(runs: Path) -> None:
+    found = compare(["tiny-1@base", "tiny-1@3", "tiny-1"], SHORT, runs)
+    for side in found["sides"]:
+        assert set(side["scores"]) == {"likeness", "exact_match", "rouge_l", "chrf", "bleu"}
+        likeness = side["scores"]["likeness"]
+        assert likeness["low"] <= likeness["mean"] <= likeness["high"]
+        assert side["speed"]["tokens_per_second"] > 0
+        assert side["lengths"]["most"] <= NEW_TOKENS
+    assert "changes" not in found["sides"][0]
+    assert [item["about"] for item in found["sides"][2]["findings"]] == list(Settings().order)
+    change = found["sides"][2]["changes"]["likeness"]
+    means = [side["scores"]["likeness"]["mean"] for side in found["sides"]]
+    assert change["mean"] == pytest.approx(means[2] - means[0])
+
+
+def test_an_address_that_answers_rightly_is_found_better_than_the_base(runs: Path, server: Any) -> None:
+    address = server(correct)
+    found = compare(["tiny-1@base", address], SHORT, runs)
+    side = found["sides"][1]
+    assert (side["kind"], side["detail"]) == ("address", "other-7b")
+    assert side["scores"]["exact_match"]["mean"] == 100
+    assert side["lengths"]["mean"] == 4
+    better = {item["about"]: item["verdict"] for item in side["findings"]}
+    assert (better["answers"], better["form"], better["length"]) == ("yes", "yes", "yes")
+    assert found["rows"][3]["answers"][1]["text"] == "The sum is 6."
+
+
+def test_the_worse_side_is_told_to_be_worse_and_the_same_side_is_not(runs: Path, server: Any) -> None:
+    address = server(correct)
+    _, worse, same = compare([address, "tiny-1@base", f"{address}#other-7b"], SHORT, runs)["sides"]
+    assert {item["about"]: item["verdict"] for item in worse["findings"]}["answers"] == "no"
+    assert {item["about"]: item["verdict"] for item in same["findings"]}["answers"] == "unclear"
+
+
+def test_a_judge_compares_each_side_with_the_first(runs: Path, server: Any) -> None:
+    address = server(correct)
+
+    def likes_sums(text: str) -> str:
+        return "A" if text.split("Answer A:\n")[1].startswith("The sum") else "B"
+
+    judge = server(likes_sums)
+    settings = Settings(max_new_tokens=NEW_TOKENS, judge=judge)
+    judged = compare(["tiny-1@base", address], settings, runs)["sides"][1]["judge"]
+    assert (judged["better"], judged["worse"]) == (6, 0)
+
+
+def test_verdicts_of_people_are_wins_ties_and_losses_against_the_base_only(
+    made: Run, runs: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "tiny-1"
+    shutil.copytree(made.folder, folder)
+    words: list[Any] = ["better", "better", "same", "worse"]
+    for number, word in enumerate(words):
+        judge_answer(folder, Item(STEP, f"held-{number}", "", "", "", ""), "ann", word)
+    judge_answer(folder, Item(3, "held-0", "", "", "", ""), "ann", "worse")
+    base, tuned, early = (find_side(f"tiny-1{which}", tmp_path) for which in ("@base", "", "@3"))
+    told = review_verdicts(tuned, base)
+    assert told is not None
+    assert (told["better"], told["same"], told["worse"], told["reviewers"]) == (2, 1, 1, 1)
+    assert told["interval"]["mean"] == 0.25
+    plain = find_side(made.plan().model.name, tmp_path)
+    assert review_verdicts(tuned, plain) == told, "the base by its own name"
+    assert review_verdicts(tuned, early) is None
+
+
+def test_questions_that_a_side_was_trained_on_are_told(made: Run, runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    rows = [{"prompt": f"What is {n} + {n}?", "completion": f"The sum is {n + n}."} for n in (5, 6)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = compare(["tiny-1"], Settings(max_new_tokens=4, prompts=path), runs)
+    assert "tiny-1 was trained on 1 of the 2 questions, answers and all." in found["warnings"]
+    assert any("were cut at 4 tokens" in text for text in found["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("lines.txt", "What is 1 + 1?\n\nAnd 2 + 2?\n"),
+        ("prompts.jsonl", '{"prompt": "What is 1 + 1?"}\n{"prompt": "And 2 + 2?"}\n'),
+        (
+            "chats.jsonl",
+            '{"messages": [{"role": "user", "content": "What is 1 + 1?"}]}\n'
+            '{"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "And 2 + 2?"}]}\n',
+        ),
+        ("rows.json", '[{"prompt": "What is 1 + 1?"}, {"prompt": "And 2 + 2?", "system": "Be brief."}]'),
+        ("table.csv", "prompt\nWhat is 1 + 1?\nAnd 2 + 2?\n"),
+    ],
+)
+def test_questions_without_answers_come_from_lines_or_rows(tmp_path: Path, name: str, text: str) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    found = from_file(path, None)
+    assert [question.text for question in found] == ["What is 1 + 1?", "And 2 + 2?"]
+    assert {question.reference for question in found} == {None}
+    assert len(from_file(path, 1)) == 1
+
+
+def test_questions_without_references_are_compared_by_length_and_speed_alone(runs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_text("What is 1 + 1?\nAnd 2 + 2?\n")
+    found = compare(["tiny-1"], Settings(max_new_tokens=4, prompts=path), runs)
+    side = found["sides"][1]
+    assert (side["scores"], side["changes"]) == ({}, {})
+    assert side["findings"][0]["why"] == "The questions have no references to compare with."
+    assert side["lengths"]["mean"] > 0
+    assert found["rows"][0]["answers"][0]["likeness"] is None
+
+
+def test_a_file_of_questions_that_cannot_be_used_is_told_line_by_line(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot be read"):
+        from_file(tmp_path / "nothing.jsonl", None)
+    path = tmp_path / "bad.jsonl"
+    path.write_text('{"prompt": "a", "completion": "b"}\nnot json\n{"prompt": "c", "completion": ""}\n')
+    with pytest.raises(DataError, match=r"(?s)cannot be asked.*line 2.*line 3"):
+        from_file(path, None)
+    empty = tmp_path / "empty.txt"
+    empty.write_text(" \n")
+    with pytest.raises(DataError, match="holds no question"):
+        from_file(empty, None)
+
+
+def test_held_out_rows_that_left_the_data_are_told(made: Run, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "tiny-1"
+    shutil.copytree(made.folder, folder)
+    lines = (folder / "data.jsonl").read_text().splitlines(keepends=True)
+    (folder / "data.jsonl").write_text("".join(lines[2:]))
+    with pytest.raises(RunError, match=r"2 of the 6 held-out rows .* no longer in its data.*--prompts"):
+        from_run(Run(folder), 20)
+
+
+def test_what_a_name_means(made: Run, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    base = made.plan().model.name
+    kinds = {name: find_side(name, runs).kind for name in ("tiny-1", "tiny-1@base", "tiny-1@3", base)}
+    assert kinds == {"tiny-1": "run", "tiny-1@base": "base", "tiny-1@3": "checkpoint", base: "model"}
+    assert find_side("https://example.org/v1#big", runs).kind == "address"
+    version = tmp_path / "elsewhere" / ".versions" / "house@1"
+    write_json(version / RECORD, {"format": 1, "run": "tiny-1", "step": STEP, "parent": {}, "weights_sha256": ""})
+    write_json(version.parent / "house.json", {"format": 1, "line": [1], "log": []})
+    side = find_side("house", tmp_path / "elsewhere")
+    assert (side.kind, side.detail, side.step) == ("version", "house@1, from the run tiny-1", STEP)
+
+
+def test_names_that_mean_nothing_are_told_at_once_before_anything_is_loaded(runs: Path) -> None:
+    with pytest.raises(ModelError, match="no run, no version and no model 'nobody'"):
+        find_sides(["tiny-1", "nobody"], runs)
+    with pytest.raises(RunError, match=r"(?s)'nobody'.*no good checkpoint '9'.*tiny-1@3, tiny-1@7"):
+        find_sides(["nobody", "tiny-1@9"], runs)
+    with pytest.raises(RunError, match="needs two sides"):
+        find_sides(["tiny-1@base", "tiny-1@base"], runs)
+
+
+def test_without_a_run_there_are_no_held_out_questions(made: Run, runs: Path, server: Any) -> None:
+    address = server(correct)
+    with pytest.raises(RunError, match="no held-out questions.*--prompts"):
+        compare([address, made.plan().model.name], SHORT, runs)
+
+
+def test_an_address_where_nobody_answers_is_one_sentence(runs: Path) -> None:
+    with pytest.raises(ModelError, match="The model at http://127.0.0.1:9/v1 could not be asked"):
+        compare(["http://127.0.0.1:9/v1", "tiny-1"], SHORT, runs)
+
+
+def answered(**values: Any) -> Answers:
+    return Answers(load_page("phase-4-model-comparison"), values)
+
+
+def test_the_answers_of_the_page_choose_what_is_compared_and_how(tmp_path: Path) -> None:
+    page = answered(
+        **{
+            "models": "tiny-1@base\ntiny-1@3\n tiny-1 ",
+            "questions": "mine.txt",
+            "judge": "http://127.0.0.1:8000/v1",
+            "prompts": "7",
+            "answer-length": "33",
+            "general-ability": "no (saves time)",
+            "scores": ["rouge_l (how much of the reference stands in the answer, in order)"],
+            "priorities": ["The model answers as fast as before", "The answers have the right length"],
+        }
+    )
+    names, settings = from_answers(page, tmp_path)
+    assert names == ["tiny-1@base", "tiny-1@3", "tiny-1"]
+    assert settings == Settings(
+        count=7,
+        max_new_tokens=33,
+        scores=("rouge_l",),
+        ability=False,
+        judge="http://127.0.0.1:8000/v1",
+        order=("speed", "length", "answers", "ability", "form"),
+        prompts=tmp_path / "mine.txt",
+    )
+    assert from_answers(answered(), tmp_path) == ([], Settings(ability=True))
+
+
+def test_every_priority_of_the_page_is_one_that_a_comparison_finds_out() -> None:
+    page = load_page("phase-4-model-comparison")
+    (ranking,) = [part for part in page.questions if part.id == "priorities"]
+    lines = [item.text for item in ranking.choices]
+    for line in lines:
+        order = from_answers(answered(priorities=[line]), Path())[1].order
+        assert len(order) == len(lines) == 5
+    firsts = {from_answers(answered(priorities=[line]), Path())[1].order[0] for line in lines}
+    assert len(firsts) == 5
+
+
+def test_another_pages_answers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match="says nothing about a comparison"):
+        from_answers(Answers(load_page("phase-3-fine-tuning"), {}), tmp_path)
+
+
+def test_the_command_line_compares_draws_and_keeps(made: Run, runs: Path, tmp_path: Path) -> None:
+    done = call("compare", "tiny-1", "--count", "2", "--max-new-tokens", "4", "--show", "1")
+    assert done.code == 0, done.err
+    assert "tiny-1 against tiny-1@base" in done.out
+    assert "Better answers" in done.out
+    assert "What is 0 + 0?" in done.out
+    (name, kept), *_ = list_comparisons(runs)
+    assert name == "tiny-1@base-vs-tiny-1-1"
+    assert kept["questions"]["count"] == 2
+    answers = tmp_path / "compare.yaml"
+    assert call("page", "play", "phase-4-model-comparison", "--answers", str(answers), "--defaults").code == 0
+    out = tmp_path / "kept.json"
+    given = ("--count", "2", "--max-new-tokens", "4", "--no-ability", "-o", str(out), "--json")
+    told = call("compare", "tiny-1", "--answers", str(answers), *given)
+    assert told.code == 0, told.err
+    assert json.loads(told.out) == read_json(out) | {"file": str(out)}
+    assert load_answers(answers).page.id == "phase-4-model-comparison"
+
+
+def test_the_command_line_without_sides_says_how_to_name_them() -> None:
+    done = call("compare")
+    assert done.code == 2
+    assert "Phase 4" in done.err
+
+
+def test_speed_is_judged_against_the_first_side() -> None:
+    nothing: Any = type("Nothing", (), {"ability": None})()
+    for other, verdict in ((95.0, "yes"), (80.0, "unclear"), (50.0, "no"), (None, "unclear")):
+        (found,) = findings(["speed"], {}, (nothing, nothing), (100.0, other))
+        assert found["verdict"] == verdict
