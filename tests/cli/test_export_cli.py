@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from tests.cli.call import call
 from tests.export.making import finished_run
 from tunebook.export.check import work
-from tunebook.files import read_json
+from tunebook.files import read_json, write_json
 from tunebook.runs.store import Run
 
 
@@ -41,7 +41,7 @@ def test_export_writes_the_format_and_says_how_it_compares(run: Run) -> None:
     assert done.code == 0, done.err
     folder = run.folder / "export" / "safetensors"
     assert done.out.startswith(f"{folder}\n")
-    assert "4 of 4 answers equal" in done.out
+    assert "6 of 6 answers equal" in done.out
     assert "mean KL" in done.out
     AutoModelForCausalLM.from_pretrained(folder)
     assert read_json(run.folder / "export" / "export.json")["formats"]["safetensors"]["parity"]["ok"]
@@ -135,3 +135,28 @@ def test_deploy_test_fails_with_the_files_that_are_damaged(run: Run) -> None:
     done = call("deploy-test", "tiny-1", "--json")
     assert done.code == 1
     assert json.loads(done.out)["verdict"] == "failed"
+
+
+def test_a_run_whose_base_is_another_model_now_is_not_exported(run: Run, tmp_path: Path) -> None:
+    inputs = run.folder / "data" / "inputs.json"
+    before = read_json(inputs)
+    write_json(inputs, before | {"model": "a" * 64})
+    try:
+        done = call("export", str(run.folder), "--to", str(tmp_path / "out"))
+    finally:
+        write_json(inputs, before)
+    assert done.code == 1
+    assert "is not the one that 'tiny-1' was made with" in done.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_whose_base_is_gone_is_told_so(run: Run, tmp_path: Path) -> None:
+    base = Path(run.plan().model.name)
+    base.rename(base.with_name("moved"))
+    try:
+        done = call("export", str(run.folder), "--to", str(tmp_path / "out"))
+    finally:
+        base.with_name("moved").rename(base)
+    assert done.code == 1
+    assert "There is no model" in done.err
+    assert not (tmp_path / "out").exists()

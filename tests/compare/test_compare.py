@@ -10,6 +10,7 @@ import pytest
 
 from tests.cli.call import call
 from tests.export.making import NEW_TOKENS, STEP
+from tunebook.compare.answering import Answers, Reply
 from tunebook.compare.comparison import compare, find_sides, list_comparisons
 from tunebook.compare.questions import from_file, from_run
 from tunebook.compare.scoring import findings, review_verdicts
@@ -18,7 +19,8 @@ from tunebook.compare.sides import find_side
 from tunebook.errors import DataError, ModelError, PlanError, RunError
 from tunebook.evaluate.review import Item, judge_answer
 from tunebook.files import read_json, write_json
-from tunebook.pages.answers import Answers, load_answers
+from tunebook.pages.answers import Answers as PageAnswers
+from tunebook.pages.answers import load_answers
 from tunebook.pages.catalog import load_page
 from tunebook.runs.store import Run
 from tunebook.versions.store import RECORD
@@ -214,8 +216,8 @@ def test_an_address_where_nobody_answers_is_one_sentence(runs: Path) -> None:
         compare(["http://127.0.0.1:9/v1", "tiny-1"], SHORT, runs)
 
 
-def answered(**values: Any) -> Answers:
-    return Answers(load_page("phase-4-model-comparison"), values)
+def answered(**values: Any) -> PageAnswers:
+    return PageAnswers(load_page("phase-4-model-comparison"), values)
 
 
 def test_the_answers_of_the_page_choose_what_is_compared_and_how(tmp_path: Path) -> None:
@@ -258,7 +260,7 @@ def test_every_priority_of_the_page_is_one_that_a_comparison_finds_out() -> None
 
 def test_another_pages_answers_are_refused(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="says nothing about a comparison"):
-        from_answers(Answers(load_page("phase-3-fine-tuning"), {}), tmp_path)
+        from_answers(PageAnswers(load_page("phase-3-fine-tuning"), {}), tmp_path)
 
 
 def test_the_command_line_compares_draws_and_keeps(made: Run, runs: Path, tmp_path: Path) -> None:
@@ -286,8 +288,8 @@ def test_the_command_line_without_sides_says_how_to_name_them() -> None:
     assert "Phase 4" in done.err
 
 
-def test_speed_is_judged_against_the_first_side() -> None:
-    nothing: Any = type("Nothing", (), {"ability": None})()
-    for other, verdict in ((95.0, "yes"), (80.0, "unclear"), (50.0, "no"), (None, "unclear")):
-        (found,) = findings(["speed"], {}, (nothing, nothing), (100.0, other))
-        assert found["verdict"] == verdict
+@pytest.mark.parametrize(("seconds", "verdict"), [(1.05, "yes"), (1.25, "unclear"), (2.0, "no"), (None, "unclear")])
+def test_speed_is_judged_against_the_first_side(seconds: float | None, verdict: str) -> None:
+    first, other = (Answers([Reply("a b", 50, True, taken)]) for taken in (1.0, seconds))
+    (found,) = findings(["speed"], {}, first, other)
+    assert found["verdict"] == verdict

@@ -42,6 +42,7 @@ from tunebook.errors import ExportError
 from tunebook.export.gguf import check_known, write_gguf
 from tunebook.export.gguf_settings import llama3_factors, unread_settings
 from tunebook.export.gguf_tokenizer import read_vocabulary
+from tunebook.export.gguf_types import kinds_at_hand, stored_type
 
 ROW = torch.tensor([[1, 5, 9, 33, 77, 101, 250, 2, 14, 60] * 5])
 SIZES = {
@@ -151,6 +152,32 @@ def test_rows_that_do_not_divide_into_blocks_stay_in_float16(tmp_path: Path) -> 
     tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
     assert tensors["blk.0.attn_q.weight"].tensor_type == gguf.GGMLQuantizationType.F16
     assert tensors["blk.0.ffn_down.weight"].tensor_type == gguf.GGMLQuantizationType.Q8_0  # rows of 96
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "stored"),
+    [
+        ("blk.5.attn_q.weight", 2048, "Q4_K"),
+        ("blk.0.attn_v.weight", 2048, "Q6_K"),  # the first eighth
+        ("blk.5.attn_v.weight", 2048, "Q4_K"),
+        ("blk.6.ffn_down.weight", 2048, "Q6_K"),  # every third between
+        ("blk.28.ffn_down.weight", 2048, "Q6_K"),  # the last eighth
+        ("output.weight", 2048, "Q6_K"),
+        ("token_embd.weight", 2048, "Q4_K"),
+        ("blk.5.attn_q.weight", 576, "Q5_0"),
+        ("output.weight", 576, "Q8_0"),
+        ("blk.5.attn_q.weight", 48, "F16"),
+    ],
+)
+def test_q4_k_m_is_the_mixture_that_llama_cpp_makes(name: str, width: int, stored: str) -> None:
+    assert stored_type(name, width, "q4_k_m", layers=32, tied=False).name == stored
+    tied = stored_type("token_embd.weight", width, "q4_k_m", layers=32, tied=True)
+    assert tied.name == {2048: "Q6_K", 576: "Q8_0", 48: "F16"}[width]
+
+
+def test_without_llama_cpp_there_is_no_q4_k_m(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tunebook.export.gguf_types._quantiser", lambda: None)
+    assert kinds_at_hand() == ("f16", "q8_0")
 
 
 def test_llama_3_factors_are_those_of_transformers() -> None:

@@ -6,13 +6,15 @@ import math
 from pathlib import Path
 from typing import Any
 
+import gguf
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from tests.export.making import NEW_TOKENS, prompts_of
 from tests.export.test_gguf import FAMILIES, llama, made, piece_tokenizer
-from tests.tiny import tiny_tokenizer
+from tests.tiny import tiny_model, tiny_tokenizer
 from tunebook.export.gguf import write_gguf
 from tunebook.export.parity_llama import _differences, _numbers, _positions, compare_llama, installed
 from tunebook.export.reference import CHATS, Reference, measure
@@ -51,6 +53,22 @@ def test_quantized_files_are_told_and_other_weights_are_caught(tmp_path: Path) -
     torch.manual_seed(3)
     parity = checked(made("llama"), tiny_tokenizer(), tmp_path, other=llama().eval())
     assert [fault.where for fault in parity.where] == ["llama.cpp, logits"]
+
+
+@pytest.mark.heavy
+@needs_llama
+def test_q4_k_m_is_near_the_weights_and_llama_cpp_reads_it(tmp_path: Path) -> None:
+    model = tiny_model(hidden_size=256, intermediate_size=512, num_hidden_layers=3).eval()
+    parity = checked(model, tiny_tokenizer(), tmp_path, "q4_k_m")
+    assert parity.ok
+    assert parity.numbers["mean_kl"] < 0.05
+    tensors = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "m.gguf").tensors}
+    for name, kind, most in (("ffn_up", "Q4_K", 0.1), ("ffn_down", "Q6_K", 0.03)):  # of the last layer
+        tensor = tensors[f"blk.2.{name}.weight"]
+        assert tensor.tensor_type.name == kind
+        weights = model.model.layers[2].mlp.get_submodule(name.replace("ffn_", "") + "_proj").weight.detach().numpy()
+        off = gguf.dequantize(tensor.data, tensor.tensor_type) - weights
+        assert 0 < np.sqrt((off**2).mean() / (weights**2).mean()) < most
 
 
 def test_the_numbers_are_those_of_the_next_token() -> None:

@@ -24,34 +24,46 @@ from tunebook.runs.store import open_run, runs_folder
 @click.option(
     "--to", type=click.Path(path_type=Path), metavar="DIR", help="Where to [default: export/FORMAT of the run]."
 )
+@click.option("--push", metavar="OWNER/NAME", help="Then send it to the Hugging Face hub as this model, private.")
+@click.option("--public", is_flag=True, help="With --push: for everybody to see.")
 @runs_option
 @json_option
-def export(run: str, kind: str, to: Path | None, runs_dir: str | None, as_json: bool) -> None:
+def export(
+    run: str, kind: str, to: Path | None, push: str | None, public: bool, runs_dir: str | None, as_json: bool
+) -> None:
     """Write the result of RUN, load it again in a fresh process, and compare the two.
 
     Nothing is put in place that differs from the model that was measured. Writes inside its target only; replaces
-    nothing there but an older export of the same run.
+    nothing there but an older export of the same run. Nothing leaves this machine without --push.
     """
+    if public and not push:
+        raise click.UsageError("--public goes with --push OWNER/NAME.")
     found = open_run(run, runs_folder(runs_dir))
     from tunebook.cli.quiet import quiet_libraries
 
     quiet_libraries()
+    from tunebook.export.hub import check_push
+    from tunebook.export.hub import push as send
     from tunebook.export.staging import check_target
     from tunebook.export.steps import export_one, owner_of
     from tunebook.runs.lock import hold_lock
-    from tunebook.workflow.result import load_tuned
+    from tunebook.workflow.result import check_base, load_tuned
 
     plan = found.plan()
     folder = (to or found.folder / "export" / kind).absolute()
     check_target(folder, owner_of(found.folder, plan))
+    if push:
+        check_push(push, kind, plan.model.name)
+    check_base(found)
     with hold_lock(found.folder):
         say(f"Loading the result of '{found.name}' ...")
         model, tokenizer = load_tuned(found)
         parity = export_one(kind, folder, found.folder, plan, model, tokenizer, say)
     for warning in parity["warnings"]:
         say(f"Warning: {warning}")
+    address = send(folder, push, public=public, say=say) if push else None
     if as_json:
-        print_json({"format": kind, "folder": str(folder), "parity": parity})
+        print_json({"format": kind, "folder": str(folder), "parity": parity, "address": address})
         return
     ties = f", {parity['answers_tied']} parting at a tie" if parity["answers_tied"] else ""
     click.echo(
@@ -59,3 +71,5 @@ def export(run: str, kind: str, to: Path | None, runs_dir: str | None, as_json: 
         f"{parity['answers']} answers equal{ties}, same top token at {parity['top1']:.1%} of {parity['positions']} "
         f"positions, mean KL {parity['mean_kl']:.2g}."
     )
+    if address:
+        click.echo(address)

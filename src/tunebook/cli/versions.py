@@ -108,7 +108,7 @@ def _draw(found: list[tuple[Version, list[str]]]) -> None:
     for version, line in found:
         facts = version.facts
         signs = " ".join(_MARKS.get(item["verdict"], "?") for item in facts["indicators"])
-        made = datetime.fromtimestamp(facts["created"]).strftime("%Y-%m-%d %H:%M")
+        made = datetime.fromtimestamp(facts["created"]).date().isoformat()
         current = "[bold]current[/]" if version.current else ""
         run = f"{facts['run']}, step {facts['step']}"
         table.add_row(

@@ -47,7 +47,8 @@ def answer(
 ) -> Answers:
     """Load the side (or call its address), ask every question, and let it go.
 
-    `longest` is the most tokens of an answer. ModelError when the side cannot be asked.
+    `longest` is the most tokens of an answer; with `ability`, a model in memory is also asked the general questions.
+    ModelError when the side cannot be asked.
     """
     progress = on_progress or (lambda done, total: None)
     if side.address is not None:

@@ -12,6 +12,7 @@ import gc
 import re
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tunebook.compare.questions import Question, from_file, from_run, split_ids
 from tunebook.compare.scoring import changes, findings, review_verdicts, score_side, summary
 from tunebook.compare.settings import Settings
 from tunebook.compare.sides import Side, find_side
-from tunebook.errors import RunError, TunebookError
+from tunebook.errors import Fault, RunError, TunebookError
 from tunebook.evaluate.judge import Pair, judge_pairs
 from tunebook.evaluate.scores import AnswerScore
 from tunebook.files import read_json, write_json
@@ -30,30 +31,29 @@ HELD_OUT = 20
 Progress = Callable[[str, int, int], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One side with what it said, what each answer is worth, and what is told of it."""
+
+    side: Side
+    answers: Answers
+    scores: list[AnswerScore | None]
+    told: dict[str, Any]
+
+
 def compare(
     names: Sequence[str], settings: Settings, runs: Path, on_progress: Progress | None = None
 ) -> dict[str, Any]:
     """Ask every side, the first being what the others are held against; a run alone is held against its base.
 
-    `on_progress(side, done, total)` is called as questions are answered. Everything that can be known to fail is found
-    before the first model is loaded. ModelError, RunError or DataError when a side or the questions are not usable.
+    `on_progress(side, done, total)` is called as questions are answered. Names and questions are looked at before the
+    first model is loaded. ModelError, RunError or DataError when a side or the questions are not usable.
     """
     sides = find_sides(names, runs)
     questions, origin = _questions(sides, settings)
-    told = on_progress or (lambda side, done, total: None)
-    answers = []
-    for side in sides:
-        ability = settings.ability and side.address is None
-        answers.append(answer(side, questions, settings.max_new_tokens, ability, _named(told, side)))
-        gc.collect()  # before the next model is loaded
-    scores = [score_side(questions, found) for found in answers]
-    told_of = [
-        {"name": side.name, "kind": side.kind, "detail": side.detail or found.model}
-        | summary(questions, found, scored, settings.scores)
-        for side, found, scored in zip(sides, answers, scores, strict=True)
-    ]
-    for place in range(1, len(sides)):
-        told_of[place] |= _against_first(place, sides, questions, answers, scores, told_of, settings)
+    entries = [_ask(side, questions, settings, on_progress) for side in sides]
+    for entry in entries[1:]:
+        entry.told.update(_against(entries[0], entry, questions, settings))
     return {
         "format": FORMAT,
         "created": time.time(),
@@ -64,24 +64,25 @@ def compare(
         },
         "max_new_tokens": settings.max_new_tokens,
         "order": list(settings.order),
-        "warnings": _warnings(sides, questions, answers, settings),
-        "sides": told_of,
-        "rows": _rows(questions, answers, scores),
+        "warnings": _warnings(entries, questions, settings),
+        "sides": [entry.told for entry in entries],
+        "rows": _rows(questions, entries),
     }
 
 
 def find_sides(names: Sequence[str], runs: Path) -> list[Side]:
     """What the names mean; every name that means nothing is told at once."""
-    sides, faults = [], []
+    sides, errors = [], {}
     for name in dict.fromkeys(names):
         try:
             sides.append(find_side(name, runs))
         except TunebookError as error:
-            faults.append(error)
-    if faults:
-        if len(faults) == 1:
-            raise faults[0]
-        raise RunError("Some of the sides are not there.", kept="Nothing was asked.", do="\n".join(map(str, faults)))
+            errors[name] = error
+    if len(errors) == 1:
+        raise next(iter(errors.values()))
+    if errors:
+        faults = [Fault(name, str(error)) for name, error in errors.items()]
+        raise RunError("Some of the sides are not there.", kept="Nothing was asked.", faults=faults)
     if len(sides) == 1 and sides[0].kind in ("run", "checkpoint") and sides[0].run:
         return [find_side(f"{sides[0].name.partition('@')[0]}@base", runs), *sides]
     if len(sides) < 2:
@@ -136,58 +137,58 @@ def _questions(sides: Sequence[Side], settings: Settings) -> tuple[list[Question
     return from_run(run, settings.count or HELD_OUT), f"the held-out part of {run.name}"
 
 
-def _against_first(
-    place: int,
-    sides: Sequence[Side],
-    questions: Sequence[Question],
-    answers: Sequence[Answers],
-    scores: Sequence[Sequence[AnswerScore | None]],
-    told_of: Sequence[dict[str, Any]],
-    settings: Settings,
-) -> dict[str, Any]:
+def _ask(side: Side, questions: Sequence[Question], settings: Settings, on_progress: Progress | None) -> Entry:
+    """Have one side answer, and score it."""
+
+    def progress(done: int, total: int) -> None:
+        if on_progress:
+            on_progress(side.name, done, total)
+
+    answers = answer(side, questions, settings.max_new_tokens, settings.ability, progress)
+    gc.collect()  # before the next model is loaded
+    scores = score_side(questions, answers)
+    told = {"name": side.name, "kind": side.kind, "detail": side.detail or answers.model}
+    return Entry(side, answers, scores, told | summary(questions, answers, scores, settings.scores))
+
+
+def _against(first: Entry, other: Entry, questions: Sequence[Question], settings: Settings) -> dict[str, Any]:
     """How one side differs from the first."""
-    changed = changes(scores[0], scores[place])
-    first, other = (told_of[number]["speed"]["tokens_per_second"] for number in (0, place))
+    changed = changes(first.scores, other.scores)
     judged = None
     if settings.judge:
-        replies = zip(questions, answers[0].replies, answers[place].replies, strict=True)
+        replies = zip(questions, first.answers.replies, other.answers.replies, strict=True)
         pairs = [Pair(q.id, q.text, q.reference or "(none is known)", one.text, two.text) for q, one, two in replies]
         judged = judge_pairs(pairs, settings.judge)
     return {
         "changes": {name: interval.to_json() for name, interval in changed.items()},
-        "findings": findings(settings.order, changed, (answers[0], answers[place]), (first, other)),
-        "reviews": review_verdicts(sides[place], sides[0]),
+        "findings": findings(settings.order, changed, first.answers, other.answers),
+        "reviews": review_verdicts(other.side, first.side),
         "judge": judged,
     }
 
 
-def _rows(
-    questions: Sequence[Question], answers: Sequence[Answers], scores: Sequence[Sequence[AnswerScore | None]]
-) -> list[dict[str, Any]]:
+def _rows(questions: Sequence[Question], entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """Each question with every side's answer, in the order of the sides."""
     rows = []
     for number, question in enumerate(questions):
         told = []
-        for found, scored in zip(answers, scores, strict=True):
-            reply, score = found.replies[number], scored[number]
-            values = {"text": reply.text, "tokens": reply.tokens, "ended": reply.ended, "seconds": reply.seconds}
-            told.append(values | {"likeness": score.likeness if score else None})
+        for entry in entries:
+            score = entry.scores[number]
+            told.append(asdict(entry.answers.replies[number]) | {"likeness": score.likeness if score else None})
         rows.append({"id": question.id, "prompt": question.text, "reference": question.reference, "answers": told})
     return rows
 
 
-def _warnings(
-    sides: Sequence[Side], questions: Sequence[Question], answers: Sequence[Answers], settings: Settings
-) -> list[str]:
+def _warnings(entries: Sequence[Entry], questions: Sequence[Question], settings: Settings) -> list[str]:
     """What makes this comparison less than fair, in sentences."""
     found = []
     asked = {question.id for question in questions}
-    for side in sides:
+    for entry in entries:
+        side = entry.side
         seen = len(asked & set(split_ids(side.run, "training"))) if side.run and side.kind != "base" else 0
         if seen:
             found.append(f"{side.name} was trained on {seen} of the {len(questions)} questions, answers and all.")
-    for side, said in zip(sides, answers, strict=True):
-        cut = sum(not reply.ended for reply in said.replies)
+        cut = sum(not reply.ended for reply in entry.answers.replies)
         if 2 * cut > len(questions):
             found.append(
                 f"{cut} of {len(questions)} answers of {side.name} were cut at {settings.max_new_tokens} tokens."
@@ -195,7 +196,3 @@ def _warnings(
         if settings.ability and side.address is not None:
             found.append(f"The general ability of {side.name} cannot be measured over HTTP.")
     return found
-
-
-def _named(told: Progress, side: Side) -> Callable[[int, int], None]:
-    return lambda done, total: told(side.name, done, total)

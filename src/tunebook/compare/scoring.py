@@ -64,19 +64,14 @@ def changes(first: Sequence[AnswerScore | None], other: Sequence[AnswerScore | N
     }
 
 
-def findings(
-    order: Sequence[str],
-    changed: dict[str, Interval],
-    sides: tuple[Answers, Answers],
-    speeds: tuple[float | None, float | None],
-) -> list[Verdict]:
+def findings(order: Sequence[str], changed: dict[str, Interval], first: Answers, other: Answers) -> list[Verdict]:
     """For what the reader cares about, in that order: `{"about", "verdict": yes, no or unclear, "why"}`."""
     found = {
         "answers": _changed(changed, "likeness", "Likeness to the references"),
-        "ability": _ability(*sides),
+        "ability": _ability(first, other),
         "form": _changed(changed, "format_likeness", "Likeness of form (lists, labels, lines) to the references"),
         "length": _changed(changed, "length_likeness", "Likeness of length to the references"),
-        "speed": _faster(*speeds),
+        "speed": _faster(*(_speed(side.replies)["tokens_per_second"] for side in (first, other))),
     }
     return [{"about": name, **found[name]} for name in order]
 

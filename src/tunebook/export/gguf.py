@@ -1,7 +1,7 @@
 """GGUF files for llama.cpp and Ollama, written tensor by tensor with the `gguf` package.
 
 Families: Llama (and Mistral without a sliding window), Qwen 2 and 3, Gemma 2 and 3 (text). F16: matrices in float16,
-norms and biases in float32. Q8_0: matrices in blocks of 32 with one scale, where the rows allow, else float16. What
+norms and biases in float32. Quantized files: see `gguf_types`; rows that no block divides stay in float16. What
 llama.cpp wants otherwise than Transformers has it: Llama's query and key rows are interleaved, Gemma's norms hold
 w + 1.
 Facts: ggml-org/ggml docs/gguf.md, and the metadata of llama.cpp's own files.
@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,9 +22,9 @@ from tunebook.errors import ExportError
 from tunebook.evaluate.mode import base_of
 from tunebook.export.gguf_settings import Family, Float32, add_settings, family_of, llama3_factors, refuse_settings
 from tunebook.export.gguf_tokenizer import Vocabulary, read_vocabulary
+from tunebook.export.gguf_types import Kind, file_type, quantise, stored_type
 from tunebook.export.weights import merged_tensors
 
-Kind = Literal["f16", "q8_0"]
 Array = npt.NDArray[Any]
 
 
@@ -49,8 +49,7 @@ def write_gguf(model: Any, tokenizer: Any, path: Path, kind: Kind, name: str) ->
     vocabulary = read_vocabulary(tokenizer, config.vocab_size)
     writer = gguf.GGUFWriter(path, family.arch)
     writer.add_name(name)
-    file_type = gguf.LlamaFileType.MOSTLY_F16 if kind == "f16" else gguf.LlamaFileType.MOSTLY_Q8_0
-    writer.add_file_type(int(file_type))
+    writer.add_file_type(file_type(kind))
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
     add_settings(writer, config, family)
     _add_vocabulary(writer, vocabulary)
@@ -92,9 +91,9 @@ def _tensors(model: Any, config: Any, family: Family, kind: Kind) -> list[_Tenso
                 do="Export safetensors instead.",
             )
         read = _reader(lazy, name, config, family)
-        found.append(_stored(target, tuple(lazy.shape), kind, read))
+        found.append(_stored(target, tuple(lazy.shape), read, kind, config))
     if (scaling := llama3_factors(config)) is not None:
-        found.append(_stored("rope_freqs.weight", scaling.shape, kind, lambda: scaling))
+        found.append(_stored("rope_freqs.weight", scaling.shape, lambda: scaling, kind, config))
     return sorted(found, key=lambda tensor: tensor.name)
 
 
@@ -112,17 +111,18 @@ def _reader(lazy: Any, name: str, config: Any, family: Family) -> Callable[[], F
     return read
 
 
-def _stored(name: str, shape: tuple[int, ...], kind: Kind, read: Callable[[], Float32]) -> _Tensor:
+def _stored(name: str, shape: tuple[int, ...], read: Callable[[], Float32], kind: Kind, config: Any) -> _Tensor:
     import gguf
 
     count = math.prod(shape)
     if len(shape) == 1:
         return _Tensor(name, shape, np.float32, 4 * count, None, lambda: np.ascontiguousarray(read(), np.float32))
-    if kind == "q8_0" and shape[-1] % 32 == 0:
-        q8 = gguf.GGMLQuantizationType.Q8_0
-        packed = (*shape[:-1], shape[-1] // 32 * 34)  # 32 values: a float16 scale and 32 bytes
-        return _Tensor(name, packed, np.uint8, math.prod(packed), q8, lambda: gguf.quantize(read(), q8))
-    return _Tensor(name, shape, np.float16, 2 * count, None, lambda: _half(read(), name))
+    raw = stored_type(name, shape[-1], kind, config.num_hidden_layers, config.tie_word_embeddings)
+    if raw == gguf.GGMLQuantizationType.F16:
+        return _Tensor(name, shape, np.float16, 2 * count, None, lambda: _half(read(), name))
+    block, size = gguf.GGML_QUANT_SIZES[raw]
+    packed = (*shape[:-1], shape[-1] // block * size)
+    return _Tensor(name, packed, np.uint8, math.prod(packed), raw, lambda: quantise(read(), raw))
 
 
 def _half(values: Float32, name: str) -> Array:

@@ -20,6 +20,7 @@ from tunebook.export.deploy import read_samples
 from tunebook.export.gguf import check_known, write_gguf
 from tunebook.export.gguf_settings import unread_settings
 from tunebook.export.gguf_tokenizer import READ_AS_GPT2, read_vocabulary
+from tunebook.export.gguf_types import kinds_at_hand
 from tunebook.export.modelfile import write_modelfile
 from tunebook.export.parity import How, Parity, compare, refuse
 from tunebook.export.parity_llama import compare_llama, installed
@@ -31,7 +32,8 @@ from tunebook.model.sources import model_folder, weights_sha256
 from tunebook.plan.files import dump_plan
 from tunebook.plan.schema import Plan
 
-PROMPTS = 4  # answered in the parity check; the deployment test answers them all
+PROMPTS = 4  # answered in the parity check of a run; its deployment test answers them all
+ALL_PROMPTS = 20  # answered, at full length, in that of an export by hand, which no deployment test follows
 NEW_TOKENS = 32
 
 Progress = Callable[[int, int], None]
@@ -71,9 +73,9 @@ def export_one(
 
     Returns its parity. `say` is told what is being done.
     """
-    prompts = [sample["prompt_ids"] for sample in read_samples(run_folder)]
-    say("Asking the tuned model in memory ...")
-    reference = measure(model, tokenizer, prompts[:PROMPTS], min(plan.evaluation.max_new_tokens, NEW_TOKENS))
+    prompts = [sample["prompt_ids"] for sample in read_samples(run_folder)][:ALL_PROMPTS]
+    say(f"Asking the tuned model in memory {len(prompts)} held-out prompts ...")
+    reference = measure(model, tokenizer, prompts, plan.evaluation.max_new_tokens)
     say(f"Writing {target}, loading it again in a fresh process, and comparing ...")
     export_format(kind, target, run_folder, plan, model, tokenizer, reference)
     if target == run_folder / "export" / kind:
@@ -96,7 +98,7 @@ def export_format(
         write_text(folder / "README.md", write_card(plan, kind, _facts(run_folder, plan)))
         write_text(folder / "plan.yaml", plan_text(plan))
         parities = {}
-        for file in _LOADED[kind]:
+        for file in _loaded(kind):
             how = _how(kind, file, run_folder, plan, model, tokenizer)
             parities[file] = compare(reference, folder, how)
             refuse(parities[file], file or kind)
@@ -143,14 +145,18 @@ def _write_adapter(folder: Path, run_folder: Path, plan: Plan, model: Any, token
 
 
 def _write_gguf(folder: Path, run_folder: Path, plan: Plan, model: Any, tokenizer: Any) -> None:
-    for kind in ("f16", "q8_0"):
+    for kind in kinds_at_hand():
         write_gguf(model, tokenizer, folder / f"model-{kind}.gguf", kind, shown_name(plan.model.name))
     write_text(folder / "Modelfile", write_modelfile(tokenizer, "model-f16.gguf", _stop_texts(model, tokenizer)))
     write_text(folder / "chat_template.jinja", chat_template(tokenizer))
 
 
 _WRITE = {"safetensors": _write_safetensors, "adapter": _write_adapter, "gguf": _write_gguf}
-_LOADED = {"safetensors": ("",), "adapter": ("",), "gguf": ("model-f16.gguf", "model-q8_0.gguf")}
+
+
+def _loaded(kind: str) -> list[str]:
+    """Which files of a format are loaded again and compared; an empty name is the whole folder."""
+    return [f"model-{stored}.gguf" for stored in kinds_at_hand()] if kind == "gguf" else [""]
 
 
 def _how(kind: str, file: str, run_folder: Path, plan: Plan, model: Any, tokenizer: Any) -> How:
@@ -160,7 +166,7 @@ def _how(kind: str, file: str, run_folder: Path, plan: Plan, model: Any, tokeniz
         return How(kind, base=base, dtype=dtype)
     cut = read_vocabulary(tokenizer, base_of(model).config.vocab_size).cut
     settings = unread_settings(base_of(model).config)
-    return How(kind, file, "", dtype, exact="q8" not in file, settings=settings, texts_known=cut not in READ_AS_GPT2)
+    return How(kind, file, "", dtype, exact="f16" in file, settings=settings, texts_known=cut not in READ_AS_GPT2)
 
 
 def _facts(run_folder: Path, plan: Plan) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from tunebook.errors import RunError
 from tunebook.files import read_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
-from tunebook.model.sources import load_model, load_tokenizer
+from tunebook.model.sources import load_model, load_tokenizer, weights_sha256
 from tunebook.runs.store import Run
 from tunebook.train.checkpoint import damage, load_checkpoint, steps_saved
 
@@ -25,6 +25,23 @@ def result_step(run: Run) -> int:
     raise RunError(
         f"The run '{run.name}' has no good checkpoint yet.", do="Wait for its first evaluation, or resume it."
     )
+
+
+def check_base(run: Run) -> None:
+    """RunError when the base model is another one than the run was made with: its adapter would fit, and say nonsense.
+
+    Reads all of the base's weights.
+    """
+    path = run.folder / "data" / "inputs.json"
+    wanted = read_json(path).get("model") if path.exists() else None
+    name = run.plan().model.name
+    if wanted and (found := weights_sha256(name, run.folder)) != wanted:
+        raise RunError(
+            f"The base model '{name}' is not the one that '{run.name}' was made with "
+            f"(weights {found[:12]}... instead of {wanted[:12]}...).",
+            kept="Nothing was written.",
+            do="Put the right base model back.",
+        )
 
 
 def load_tuned(run: Run, step: int | None = None) -> tuple[Any, Any]:
