@@ -62,6 +62,14 @@ spec-test: setup
 	$(BIN)/python scripts/studio_libraries.py --tests
 	$(BIN)/pytest tests/pages/test_commonmark_spec.py
 
+# Requests made from the API's description, by schemathesis; a killed queue.
+.PHONY: api-test queue-test
+api-test: .venv/browser
+	$(BIN)/pytest tests/studio/test_schema.py -m heavy
+
+queue-test: setup
+	$(BIN)/pytest tests/cli/test_queue_cli.py
+
 # GGUF exports in llama.cpp itself.
 .PHONY: llama-test
 llama-test: setup

@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parent.parent / "src" / "tunebook"
 ROOMS = (
     *("runs", "pages", "plan", "data", "versions", "model", "train"),
-    *("evaluate", "export", "workflow", "compare", "studio", "cli"),
+    *("evaluate", "export", "workflow", "compare", "queue", "studio", "cli"),
 )
 GROUND = ("errors", "files", "steps")  # files of the house itself, below every room
 

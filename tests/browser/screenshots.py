@@ -13,7 +13,9 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from tests.browser.conftest import browser, running
 from tests.evaluate.runs import base_answer, make_run, samples, tuned_answer
 from tunebook.files import write_json
-from tunebook.plan.files import make_plan
+from tunebook.plan.files import make_plan, save_plan
+from tunebook.plan.schema import Plan
+from tunebook.queue.entries import enqueue
 from tunebook.runs.events import EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.store import Run, create_run
@@ -31,9 +33,7 @@ LOOKS = {"light": (1280, 860, "light"), "dark": (1280, 860, "dark"), "phone": (3
 
 def half_way(runs: Path) -> Run:
     """A run in the middle of training, as its events would say."""
-    run = create_run(
-        "house-style-2", runs, make_plan({"model": {"name": "smollm2-135m"}, "data": {"path": "rows.jsonl"}})
-    )
+    run = create_run("house-style-2", runs, _plan())
     events, chance, total = EventWriter(run.events), random.Random(1), 1200
     events.emit("run", state="started", reason="", pid=1)
     for step in STEPS[:6]:
@@ -64,12 +64,41 @@ def half_way(runs: Path) -> Run:
     return run
 
 
+def queue(folder: Path) -> None:
+    """A sweep whose first two runs are done, another under way beside it, and plans to add."""
+    for number, (rate, gain) in enumerate(zip(("1e-4", "3e-4", "1e-3", "3e-3"), (0.55, 0.9, 1.0, 1.0), strict=True), 1):
+        if number < 3:
+            run = make_run(folder / "runs" / f"rate-{number}", gain=gain, seed=number)
+        else:
+            run = create_run(f"rate-{number}", folder / "runs", _plan())
+        enqueue(run, "rate", {"training.learning_rate": rate})
+    for name in ("house-style", "summaries"):
+        save_plan(_plan(), folder / "plans" / f"{name}.yaml")
+
+
+def failed(runs: Path) -> None:
+    """A run that ended itself, with its reason."""
+    events = EventWriter(create_run("summaries-1", runs, _plan()).events)
+    events.emit("run", state="started", reason="", pid=1)
+    events.emit("totals", optimizer_steps=400, steps_per_epoch=100, trainable_parameters=1, parameters=2)
+    for step in range(1, 61):
+        events.emit("metrics", step=step, epoch=step / 100, values={"training_loss": 2.4}, parts={"data": 0.1})
+    reason = "The loss was not a number at optimizer step 61. The checkpoint at step 50 is kept. Try a lower rate."
+    events.emit("run", state="failed", reason=reason)
+
+
+def _plan() -> Plan:
+    return make_plan({"model": {"name": "smollm2-135m"}, "data": {"path": "rows.jsonl"}})
+
+
 def main(target: Path) -> None:
     """Write every picture to `target`."""
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         make_run(folder / "runs" / "house-style-1")
+        queue(folder)
+        failed(folder / "runs")
         run = half_way(folder / "runs")
         with hold_lock(run.folder), running(folder) as studio, browser() as found:
             for look, (width, height, theme) in LOOKS.items():
@@ -80,7 +109,7 @@ def main(target: Path) -> None:
                     page.goto(studio.base + path)
                     page.locator("[aria-busy=true]").first.wait_for(state="detached", timeout=120_000)
                     page.wait_for_timeout(600)  # curves and fonts settle
-                    page.screenshot(path=target / f"{view}-{look}.png")
+                    page.screenshot(path=target / f"{view}-{look}.png", full_page=look == "phone" or view == "home")
                 context.close()
 
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "stop": ("run", "stop"),
     "status": ("runs", "status"),
     "runs": ("runs", "runs"),
+    "queue": ("queue", "queue"),
     "metrics": ("runs", "metrics"),
     "report": ("report", "report"),
     "replay": ("replay", "replay"),

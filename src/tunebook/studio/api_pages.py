@@ -25,7 +25,7 @@ _writing = Lock()
 class Changes(Nothing):
     """Answers by id, as given; an empty one takes an answer back."""
 
-    changes: dict[str, str | list[str]]
+    changes: dict[str, str | list[str]] = Field(max_length=10_000)
 
 
 class Prose(Nothing):

@@ -84,7 +84,7 @@ def facts(wanted: Wanted, place: Here) -> Response:
     return plan(wanted, place)
 
 
-@routes.post("/runs")
+@routes.post("/runs", status_code=202)
 def start(wanted: Started, place: Here) -> Response:
     """Keep the plan in `plans/`, and start it with `tunebook run --detach`; answers with the run's name."""
     path = place.data_file(wanted.data)
@@ -93,7 +93,7 @@ def start(wanted: Started, place: Here) -> Response:
     made = _compile(wanted, place, _known.get(_key(wanted, place)), str(path))
     if (here := place.folder / wanted.model).exists():  # paths in a plan count from the plan's own folder
         made = made.model_copy(update={"model": made.model.model_copy(update={"name": str(here)})})
-    file = place.folder / "plans" / f"{name}.yaml"
+    file = place.plan_file(name)
     save_plan(made, file)
     done = call(["run", f"--name={name}", f"--runs={place.runs}", "--detach", "--", str(file)], place.folder)
     if done.returncode:

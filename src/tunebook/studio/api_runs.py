@@ -110,7 +110,7 @@ def stop(name: str, how: Stop, place: Here) -> Response:
     return Json({"asked": asked})
 
 
-@routes.post("/runs/{name}/resume")
+@routes.post("/runs/{name}/resume", status_code=202)
 def resume(name: str, _: Nothing, place: Here) -> Response:
     """Go on with a run that stopped, failed or was killed, in a process of its own."""
     from tunebook.workflow.start import start_detached

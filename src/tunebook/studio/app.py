@@ -14,10 +14,10 @@ from starlette.types import ASGIApp
 
 import tunebook
 from tunebook.errors import TunebookError
-from tunebook.studio import api_data, api_pages, api_plan, api_runs, views
+from tunebook.studio import api_data, api_machine, api_pages, api_plan, api_queue, api_runs, views
 from tunebook.studio.guard import Guard
 from tunebook.studio.place import Place
-from tunebook.studio.reply import Json, add_handlers, tell
+from tunebook.studio.reply import FAULTS, Json, add_handlers, tell
 
 STATIC = Path(__file__).parent / "static"
 
@@ -30,6 +30,7 @@ def create_app(place: Place, *, token: str, hosts: Collection[str], cookie: str 
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
+        responses=FAULTS,
     )
     app.state.place = place
     add_handlers(app)
@@ -41,7 +42,7 @@ def create_app(place: Place, *, token: str, hosts: Collection[str], cookie: str 
             return Json(tell(error), status)
         return views.draw("fault", status, here="", error=error)
 
-    for room in (api_runs, api_pages, api_plan, api_data, views):
+    for room in (api_runs, api_queue, api_pages, api_plan, api_data, api_machine, views):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=STATIC))
     return Guard(app, token=token, hosts=hosts, cookie=cookie)

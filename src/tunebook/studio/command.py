@@ -11,27 +11,36 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from threading import BoundedSemaphore
 from typing import Any
 
 from tunebook.errors import TunebookError
+
+# Each takes a core and half a gigabyte: however many tabs ask, two work, some wait, and the rest are told so.
+_WORKING, _ASKED = BoundedSemaphore(2), BoundedSemaphore(12)
 
 
 def call(arguments: Sequence[str], folder: Path, *, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     """Run `tunebook ARGUMENTS` in `folder` to its end. TunebookError when it takes longer than `seconds`."""
     command = [sys.executable, "-m", "tunebook", *arguments]
+    if not _ASKED.acquire(blocking=False):
+        raise TunebookError("The studio is busy with a dozen other requests.", do="Try again in a moment.")
     try:
-        return subprocess.run(
-            command,
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=seconds,
-            check=False,
-        )
+        with _WORKING:
+            return subprocess.run(
+                command,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=seconds,
+                check=False,
+            )
     except subprocess.TimeoutExpired:
         raise TunebookError(f"`tunebook {arguments[0]}` took more than {seconds:.0f} seconds and was ended.") from None
+    finally:
+        _ASKED.release()
 
 
 def call_json(arguments: Sequence[str], folder: Path, *, seconds: float = 600) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from tunebook.errors import TunebookError
 from tunebook.files import to_json
 from tunebook.studio.place import Place
-from tunebook.studio.rows import list_row, run_json
+from tunebook.studio.rows import run_json
 
 TICK = 0.1  # seconds between looks
 _CHUNK = 512 * 1024
@@ -113,7 +113,7 @@ class Feed:
         for name, cursor in list(self.cursors.items()):
             more |= await self._pump_run(name, cursor)
         for key, before in list(self.answers.items()):
-            stamp = _stamp(self.place.answers_file(key))
+            stamp = self._stamp(key)
             if stamp != before and key in self.answers:
                 self.answers[key] = stamp
                 if before != -1:
@@ -141,18 +141,27 @@ class Feed:
         return more
 
     async def _pump_list(self) -> None:
-        assert self.list_told is not None
-        rows = await run_in_threadpool(lambda: [list_row(status) for status in self.place.statuses()])
-        now = {row["name"]: to_json(row) for row in rows}
-        changed = [row for row in rows if self.list_told.get(row["name"]) != now[row["name"]]]
-        gone = [name for name in self.list_told if name not in now]
-        first = not self.list_at
-        self.list_told, self.list_at = now, time.monotonic()
+        first, self.list_at = not self.list_at, time.monotonic()
+        told, now = self.list_told or {}, await run_in_threadpool(self.place.listing.rows)
+        if now is told:
+            return
+        self.list_told = now
+        changed = [row for name, row in now.items() if told.get(name) != row]
+        gone = [name for name in told if name not in now]
         if changed or gone or first:
-            await self._send({"list": changed, "gone": gone})
+            await self._send_text(f'{{"list": [{", ".join(changed)}], "gone": {to_json(gone)}}}')
+
+    def _stamp(self, key: str) -> int:
+        try:
+            return self.place.answers_file(key).stat().st_mtime_ns
+        except (OSError, TunebookError):
+            return 0
 
     async def _send(self, message: dict[str, Any]) -> None:
-        await self.socket.send_text(to_json(message).encode("utf-8", "replace").decode())
+        await self._send_text(to_json(message))
+
+    async def _send_text(self, text: str) -> None:
+        await self.socket.send_text(text.encode("utf-8", "replace").decode())
 
 
 def _event(line: bytes, since: int) -> dict[str, Any] | None:
@@ -161,10 +170,3 @@ def _event(line: bytes, since: int) -> dict[str, Any] | None:
         return event if event["seq"] > since else None
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def _stamp(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from tunebook.errors import DataError, PageError, RunError
+from tunebook.errors import DataError, PageError, PlanError, RunError
 from tunebook.pages.catalog import library_names, load_page
 from tunebook.pages.page import Page
 from tunebook.runs.status import Status
 from tunebook.runs.store import Run, check_name, list_runs, open_run
 from tunebook.studio.live import Live
+from tunebook.studio.rows import Listing
 
 DATA_KINDS = (".jsonl", ".json", ".csv", ".parquet")
 _MAX_LISTED = 500
+_PLAN = {b"model", b"data"}  # sections that every plan has
 
 
 @dataclass
@@ -27,22 +30,34 @@ class Place:
     runs: Path
     extra: tuple[Path, ...] = ()
     _live: dict[str, Live] = field(default_factory=dict, repr=False)
+    _pages: dict[Path, tuple[tuple[int, int], Page]] = field(default_factory=dict, repr=False)
     _lock: Lock = field(default_factory=Lock, repr=False)
+
+    def __post_init__(self) -> None:
+        self.listing = Listing(self.statuses)
 
     # --- runs
 
     def run(self, name: str) -> Run:
-        """The run of that name. RunError when there is none, or its folder leads out of the folder for runs."""
-        run = open_run(check_name(name), self.runs)
-        if run.folder.resolve().parent != self.runs.resolve():
-            raise RunError(f"The folder of the run '{name}' leads out of {self.runs}.", kept="Nothing was read.")
-        return run
+        """The run of that name. RunError when there is none, or a link in its folder leads out of it."""
+        folder = self.runs / check_name(name)
+        if link := self._link_out(folder):
+            raise RunError(
+                f"{link} leads out of the folder of the run '{name}'.",
+                kept="Nothing was read.",
+                do="A run folder that was copied here may hold such a link; remove it to open the run.",
+            )
+        return open_run(name, self.runs)
 
     def live(self, name: str) -> Live:
         """The run of that name, kept up to date."""
+        kept = self._live.get(name)
+        if kept is not None and kept.run.folder.is_dir():
+            return kept
         run = self.run(name)
         with self._lock:
-            return self._live.setdefault(name, Live(run))
+            kept = self._live[name] = Live(run)
+        return kept
 
     def forget(self, name: str) -> None:
         """Let go of a run that was removed."""
@@ -53,10 +68,21 @@ class Place:
         """The status of every run, the one that changed last first."""
         runs = list_runs(self.runs)
         with self._lock:
-            kept = {run.name: self._live.get(run.name) or Live(run) for run in runs}
-            self._live = kept
-        found = [live.status() for live in kept.values()]
-        return sorted(found, key=lambda status: status.updated or 0, reverse=True)
+            new = {run.name: Live(run) for run in runs if run.name not in self._live and not self._link_out(run.folder)}
+            self._live = {run.name: live for run in runs if (live := self._live.get(run.name) or new.get(run.name))}
+            kept = list(self._live.values())
+        return sorted((live.status() for live in kept), key=lambda status: status.updated or 0, reverse=True)
+
+    def _link_out(self, folder: Path) -> Path | None:
+        """A link that leads out of a run's folder: the folder itself, or anything below it."""
+        if os.path.realpath(folder) != os.path.join(os.path.realpath(self.runs), folder.name):  # noqa: PTH118
+            return folder
+        for where, names, files in os.walk(folder):
+            for name in (*names, *files):
+                path = Path(where, name)
+                if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
+                    return path
+        return None
 
     # --- pages
 
@@ -76,11 +102,28 @@ class Place:
         source = self.page_files().get(key)
         if source is None:
             raise PageError(f"There is no page '{key}' here.", do="Choose one of those on the home page.")
-        return load_page(source)
+        if not isinstance(source, Path):
+            return load_page(source)
+        found = source.stat()
+        stamp = (found.st_mtime_ns, found.st_size)
+        kept = self._pages.get(source)
+        if kept is None or kept[0] != stamp:  # a page of a megabyte takes a second to read
+            kept = self._pages[source] = (stamp, load_page(source))
+        return kept[1]
 
     def answers_file(self, key: str) -> Path:
-        """Where the answers to a page are kept. `key` is one that `page_files` made."""
-        return self.folder / "answers" / f"{key}.yaml"
+        """Where the answers to a page are kept. `key` is one of `page_files`. PageError when a link leads out."""
+        path = self.folder / "answers" / f"{key}.yaml"
+        if not self._inside(path):
+            raise PageError(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
+        return path
+
+    def plan_file(self, name: str) -> Path:
+        """Where the plan of the run `name` is kept that is started here. PlanError when a link leads out."""
+        path = self.folder / "plans" / f"{name}.yaml"
+        if not self._inside(path):
+            raise PlanError(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
+        return path
 
     def _own_pages(self) -> Iterator[Path]:
         """Markdown files of the working folder that begin with front matter."""
@@ -89,7 +132,14 @@ class Place:
                 if self._inside(path) and _begins_as_page(path):
                     yield path
 
-    # --- data
+    # --- plans and data
+
+    def plan_files(self) -> list[str]:
+        """Plans in the working folder and in `plans/`, the newest first, by their path from it."""
+        found = [path for pattern in ("*.yaml", "*.yml", "plans/*.yaml") for path in self.folder.glob(pattern)]
+        kept = [path for path in found if self._inside(path) and _reads_as_plan(path)]
+        kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
+        return [str(path.relative_to(self.folder)) for path in kept[:_MAX_LISTED]]
 
     def data_files(self) -> list[str]:
         """Data files in the working folder and one folder down, by their path from it."""
@@ -128,6 +178,14 @@ def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
     except OSError:  # a name that the system does not take
+        return False
+
+
+def _reads_as_plan(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return _PLAN.issubset(line.partition(b":")[0] for line in file.read(65_536).splitlines())
+    except OSError:
         return False
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -23,6 +24,44 @@ class Json(Response):
         return to_json(content).encode("utf-8", "replace")
 
 
+class FaultAt(BaseModel):
+    """Where in what was given, and what is wrong there."""
+
+    where: str
+    message: str
+
+
+class Said(BaseModel):
+    """What happened, what was kept, what to do, and every fault of what was given."""
+
+    what: str
+    kept: str = ""
+    do: str = ""
+    faults: list[FaultAt] = []
+
+
+class Fault(BaseModel):
+    """The answer to a request that could not be done."""
+
+    error: Said
+
+
+FAULTS: dict[int | str, dict[str, Any]] = {
+    status: {"model": Fault, "description": why}
+    for status, why in {
+        400: "No JSON.",
+        401: "The key is missing.",
+        403: "Asked by a foreign page.",
+        404: "There is no such thing.",
+        409: "It could not be done.",
+        413: "Too much.",
+        415: "A change that is not JSON.",
+        421: "Another address than the studio's.",
+        422: "It does not fit.",
+    }.items()
+}
+
+
 def error_json(what: str, kept: str = "", do: str = "", faults: list[dict[str, str]] | None = None) -> dict[str, Any]:
     """The one shape of a fault."""
     return {"error": {"what": what, "kept": kept, "do": do, "faults": faults or []}}
@@ -37,11 +76,6 @@ def tell(error: TunebookError) -> dict[str, Any]:
 def add_handlers(app: FastAPI) -> None:
     """Every fault reaches the page as a sentence."""
 
-    @app.exception_handler(TunebookError)
-    async def _known(request: Request, error: TunebookError) -> Json:
-        missing = error.what.startswith("There is no ")
-        return Json(tell(error), 404 if missing else 409)
-
     @app.exception_handler(RequestValidationError)
     async def _misshapen(request: Request, error: RequestValidationError) -> Json:
         faults = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
@@ -52,4 +86,4 @@ def add_handlers(app: FastAPI) -> None:
         return Json(error_json(str(error.detail)), error.status_code)
 
 
-__all__ = ["Json", "add_handlers", "error_json", "run_in_threadpool", "tell"]
+__all__ = ["FAULTS", "Json", "add_handlers", "error_json", "run_in_threadpool", "tell"]

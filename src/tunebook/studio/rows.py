@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
+from tunebook.files import to_json
 from tunebook.runs.status import Status
 from tunebook.steps import BY_ID
 
@@ -22,3 +26,20 @@ def run_json(status: Status) -> dict[str, Any]:
         known = BY_ID.get(step["id"])
         step["title"], step["does"] = (known.title, known.does) if known else (step["id"], "")
     return value
+
+
+class Listing:
+    """The run list as JSON, made at most once a second, however many tabs follow it."""
+
+    def __init__(self, statuses: Callable[[], list[Status]]) -> None:
+        self._statuses, self._lock = statuses, Lock()
+        self._rows: dict[str, str] = {}
+        self._at = -1.0
+
+    def rows(self) -> dict[str, str]:
+        """Each run's row by name, the one that changed last first; the very same dict while nothing was read anew."""
+        with self._lock:
+            if not 0 <= time.monotonic() - self._at < 0.9:
+                self._rows = {status.name: to_json(list_row(status)) for status in self._statuses()}
+                self._at = time.monotonic()
+            return self._rows

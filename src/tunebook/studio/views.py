@@ -18,6 +18,16 @@ from tunebook.studio.rows import list_row
 
 routes = APIRouter(include_in_schema=False)
 HERE = Path(__file__).parent
+SWEPT = (  # values of a plan that people try several of; any other can be typed
+    "training.learning_rate",
+    "training.batch_size",
+    "training.epochs.max",
+    "training.seed",
+    "training.warmup.share",
+    "lora.rank",
+    "data.max_length",
+    "model.name",
+)
 
 
 @cache
@@ -42,9 +52,9 @@ def draw(template: str, status: int = 200, **values: Any) -> Response:
 
 @routes.get("/")
 def home(place: Here) -> Response:
-    """Pages and runs."""
+    """Pages, runs, the queue and the machine."""
     pages = [page_row(place, key) for key in place.page_files()]
-    return draw("home", here="home", pages=pages, folder=place.folder)
+    return draw("home", here="home", pages=pages, folder=place.folder, settings=SWEPT)
 
 
 @routes.get("/pages/{key}")

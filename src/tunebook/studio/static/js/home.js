@@ -1,15 +1,22 @@
 // The home view: the list of runs, live, searchable, drawn a page at a time.
 import { $, ago, api, confirmed, feed, figure, h, onNews, plural, seconds, toast, trying, whole } from "/static/js/core.js";
 
+const STATES = ["running", "waiting", "finished", "stopped", "failed", "killed"];
+const NOT_BEGUN = 1e12; // what has not begun stands first
 const runs = new Map();
-let shown = 50;
+let shown = 50, only = null;
+
+function far(run) {
+  if (!run.optimizer_steps) return h("td", { className: "how-far" }, h("span", {}, run.optimizer_step ? `${whole(run.optimizer_step)} steps` : "not begun"));
+  const left = run.state === "running" && run.eta_seconds ? `, ${seconds(run.eta_seconds)} left` : "";
+  return h("td", { className: "how-far" }, h("progress", { max: run.optimizer_steps, value: run.optimizer_step, "aria-label": "Optimizer steps" }),
+    h("span", {}, `${whole(run.optimizer_step)} of ${whole(run.optimizer_steps)} steps${left}`));
+}
 
 function row(run) {
-  const far = run.optimizer_steps ? h("td", { className: "how-far" }, h("progress", { max: run.optimizer_steps, value: run.optimizer_step, "aria-label": "Optimizer steps" }),
-    h("span", {}, `${whole(run.optimizer_step)} of ${whole(run.optimizer_steps)} steps${run.state === "running" && run.eta_seconds ? `, ${seconds(run.eta_seconds)} left` : ""}`)) : h("td", { className: "how-far" }, h("span", {}, run.optimizer_step ? `${whole(run.optimizer_step)} steps` : "not begun"));
   return h("tr", {},
-    h("td", {}, h("a", { className: "row-link", href: `/runs/${run.name}` }, run.name)),
-    h("td", {}, h("span", { className: `pill ${run.state}`, title: run.reason || false }, run.state)), far,
+    h("td", { className: "name" }, h("a", { className: "row-link", href: `/runs/${run.name}` }, run.name), run.reason && h("span", { className: "why", title: run.reason, dir: "auto" }, run.reason)),
+    h("td", {}, h("span", { className: `pill ${run.state}` }, run.state)), far(run),
     h("td", { className: "num wide" }, figure(run.last.validation_loss)),
     h("td", { className: "num wide muted" }, ago(run.updated)),
     h("td", { className: "num wide" }, h("button", { className: "quiet", type: "button", "aria-label": `Remove ${run.name}`, onclick: (event) => remove(run, event.target) }, "Remove")));
@@ -20,23 +27,33 @@ async function remove(run, button) {
   if (await trying(() => api(`runs/${run.name}`, { method: "DELETE" }), button)) { runs.delete(run.name); draw(); toast(`Removed ${run.name}.`); }
 }
 
+function drawStates(all) {
+  const counts = STATES.map((state) => [state, all.filter((run) => run.state === state).length]).filter(([state, count]) => count || state === only);
+  if (counts.length < 2 && !only) { $("states").replaceChildren(); return; }
+  const focused = document.activeElement?.dataset?.state;
+  $("states").replaceChildren(...counts.map(([state, count]) => h("button", { type: "button", "data-state": state, "aria-pressed": String(state === only), onclick: () => { only = only === state ? null : state; shown = 50; draw(); } }, `${state} ${whole(count)}`)));
+  if (focused) $("states").querySelector(`[data-state="${focused}"]`)?.focus();
+}
+
+function nothing() {
+  const [title, text] = runs.size ? ["No such run", "Search finds names, states and reasons; all its words must be there."] : ["No runs yet", "Answer the page Fine-Tuning Workflow and start one, or try `tunebook demo` in a terminal."];
+  return h("div", { className: "empty" }, h("h3", {}, title), h("p", {}, text));
+}
+
 function draw() {
-  const text = $("search").value.trim().toLowerCase();
-  const all = [...runs.values()].sort((a, b) => (b.updated ?? 0) - (a.updated ?? 0));
-  const found = all.filter((run) => `${run.name} ${run.state}`.includes(text));
-  $("run-count").textContent = runs.size ? (text ? `${whole(found.length)} of ${whole(runs.size)}` : whole(runs.size)) : "";
+  const words = $("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+  const all = [...runs.values()].sort((a, b) => (b.updated ?? NOT_BEGUN) - (a.updated ?? NOT_BEGUN));
+  const found = all.filter((run) => (!only || run.state === only) && words.every((word) => `${run.name} ${run.state} ${run.reason}`.toLowerCase().includes(word)));
+  $("run-count").textContent = runs.size ? (found.length < runs.size ? `${whole(found.length)} of ${whole(runs.size)}` : whole(runs.size)) : "";
+  drawStates(all);
   const box = $("runs");
   box.removeAttribute("aria-busy");
-  if (!found.length) {
-    box.replaceChildren(h("div", { className: "empty" }, h("h2", {}, runs.size ? "No run of that name" : "No runs yet"),
-      h("p", {}, runs.size ? "Search finds names and states." : "Answer the page Fine-Tuning Workflow and start one, or try `tunebook demo` in a terminal.")));
-    return;
-  }
-  const focused = document.activeElement?.getAttribute("href");
-  const head = h("thead", {}, h("tr", {}, ...["Name", "State", "Progress"].map((name) => h("th", {}, name)), h("th", { className: "num wide" }, "Validation loss"), h("th", { className: "num wide" }, "Changed"), h("th", { className: "wide" }, h("span", { className: "hidden" }, "Remove"))));
+  if (!found.length) { box.replaceChildren(nothing()); return; }
+  const focused = document.activeElement?.getAttribute("href") ?? document.activeElement?.getAttribute("aria-label");
+  const head = h("thead", {}, h("tr", {}, ...["Name", "State", "Progress"].map((name) => h("th", { scope: "col" }, name)), h("th", { className: "num wide", scope: "col" }, "Validation loss"), h("th", { className: "num wide", scope: "col" }, "Changed"), h("th", { className: "wide", scope: "col" }, h("span", { className: "hidden" }, "Remove"))));
   box.replaceChildren(h("table", {}, head, h("tbody", {}, found.slice(0, shown).map(row))));
   if (found.length > shown) box.append(h("div", { className: "more" }, h("button", { className: "quiet", type: "button", onclick: () => { shown += 200; draw(); } }, `Show more (${plural(found.length - shown, "run")})`)));
-  if (focused) box.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
+  if (focused) box.querySelector(`a[href="${CSS.escape(focused)}"], [aria-label="${CSS.escape(focused)}"]`)?.focus();
 }
 
 onNews((news) => {

@@ -1,0 +1,106 @@
+"""The queue: runs that wait for their turn, in the order in which they came.
+
+A run is in the queue by a file in its own folder and by nothing else, so that no list can disagree with the runs:
+
+    runs/lr-1/queued.json   {"format": 1, "added": 1763800000.1, "sweep": "lr", "set": {"lora.rank": "16"}}
+
+`runs/.queue/` holds the worker's lock and its log.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tunebook.errors import RunError
+from tunebook.files import read_json, write_json
+from tunebook.plan.schema import Plan
+from tunebook.runs.lock import Owner, hold_lock, read_owner
+from tunebook.runs.status import Status, read_status
+from tunebook.runs.store import Run, list_runs, open_run, remove_run
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A run in the queue. `sweep` names the sweep that made it, `values` what that sweep set, by path."""
+
+    run: Run
+    added: float
+    sweep: str = ""
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    def status(self) -> Status:
+        """How far the run is; it counts as waiting until a process has begun it."""
+        return read_status(self.run)
+
+
+def entries(runs: Path) -> list[Entry]:
+    """Every run that was put into the queue, the first added first, whatever has become of it."""
+    found = [entry for run in list_runs(runs) if (entry := read_entry(run))]
+    return sorted(found, key=lambda entry: (entry.added, entry.run.name))
+
+
+def read_entry(run: Run) -> Entry | None:
+    """The run's place in the queue; None when it has none, or its file is damaged."""
+    try:
+        value = read_json(run.folder / "queued.json")
+        return Entry(run, float(value["added"]), str(value["sweep"]), dict(value["set"]))
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def add_run(plan: Plan, name: str | None, runs: Path) -> Run:
+    """Check `plan` as `tunebook run` does, make its run folder and put it at the end of the queue."""
+    from tunebook.workflow.start import prepare_run
+
+    made = prepare_run(plan, name, runs)
+    enqueue(made)
+    return made
+
+
+def enqueue(run: Run, sweep: str = "", values: Mapping[str, str] | None = None) -> None:
+    """Put a run that was made, and not begun, at the end of the queue."""
+    last = max((entry.added for entry in entries(run.folder.parent)), default=0.0)
+    added = max(time.time(), last + 0.001)  # a clock that was set back changes no order
+    value = {"format": FORMAT, "added": added, "sweep": sweep, "set": dict(values or {})}
+    write_json(run.folder / "queued.json", value)
+
+
+def dequeue(name: str, runs: Path) -> bool:
+    """Take a run out of the queue. One that nothing has begun goes whole (True); one that was begun stays a run.
+
+    RunError when it is not in the queue, or a process is working on it.
+    """
+    run = open_run(name, runs)
+    if read_entry(run) is None:
+        raise RunError(f"The run '{name}' is not in the queue.", kept="Nothing was touched.")
+    with hold_lock(run.folder):
+        begun = read_status(run).begun
+        if begun:
+            (run.folder / "queued.json").unlink()
+        else:
+            remove_run(run)
+    return not begun
+
+
+def home(runs: Path) -> Path:
+    """Where the worker's lock and log are."""
+    return runs / ".queue"
+
+
+def worker(runs: Path) -> Owner | None:
+    """The process that takes runs from the queue now, if there is one."""
+    owner = read_owner(home(runs))
+    return owner if owner and owner.alive() else None
+
+
+def row(entry: Entry, status: Status) -> dict[str, Any]:
+    """One run of the queue as `tunebook queue list --json` prints it."""
+    keys = ("name", "state", "reason", "optimizer_step", "optimizer_steps", "eta_seconds")
+    more = {"validation_loss": status.last.get("validation_loss"), "added": entry.added}
+    return {key: getattr(status, key) for key in keys} | more | {"sweep": entry.sweep, "set": dict(entry.values)}
