@@ -21,7 +21,7 @@ def listed(*more):
     return json.loads(call("queue", "list", "--json", *more).out)
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 def test_a_sweep_runs_one_after_another_and_a_failed_run_does_not_end_it(plan, home):  # noqa: F811
     lost = home / "lost.jsonl"
     lost.write_bytes((home / "rows.jsonl").read_bytes())

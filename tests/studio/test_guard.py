@@ -7,6 +7,7 @@ from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from tests.studio.conftest import CHANGE, HOST, TOKEN
+from tunebook.studio.app import create_app
 from tunebook.studio.guard import MAX_BODY
 
 FOREIGN_HOSTS = [
@@ -59,6 +60,19 @@ def test_the_printed_address_sets_a_strict_cookie_and_leaves_no_token_in_the_add
     assert "HttpOnly" in cookie
     assert "SameSite=Strict" in cookie
     assert stranger.get("/").status_code == 200, "the cookie is enough from then on"
+
+
+def test_the_address_for_the_browser_that_is_opened_works_once_and_for_the_first_page_alone(place):
+    app = create_app(place, token=TOKEN, hosts=[HOST], once="only-once")
+    first, second = (TestClient(app, base_url=f"http://{HOST}", follow_redirects=False) for _ in range(2))
+    for path in ("/api/runs", "/data", "/static/icon.svg"):
+        assert first.get(path, params={"token": "only-once"}).status_code == 401
+    assert first.post("/", params={"token": "only-once"}, headers=CHANGE, content="{}").status_code == 401
+    assert first.get("/", params={"token": "only-once"}).status_code == 303
+    assert first.get("/").status_code == 200
+    assert second.get("/", params={"token": "only-once"}).status_code == 401
+    assert second.get("/", params={"token": ""}).status_code == 401
+    assert second.get("/", params={"token": TOKEN}).status_code == 303
 
 
 def test_the_redirect_stays_on_this_host(stranger):

@@ -25,7 +25,7 @@ def studio(pages: tuple[Path, ...], port: int | None, no_browser: bool, runs_dir
     from tunebook.studio.place import Place
     from tunebook.studio.serve import serve
 
-    def ready(address: str) -> None:
+    def ready(address: str, once: str) -> None:
         sys.stdout.write(f"{address}\n")
         sys.stdout.flush()
         say("Open this address in a browser; Ctrl-C closes the studio, and runs go on.")
@@ -34,7 +34,7 @@ def studio(pages: tuple[Path, ...], port: int | None, no_browser: bool, runs_dir
         ):
             import webbrowser
 
-            webbrowser.open(address)
+            webbrowser.open(once)
 
     try:
         serve(Place(Path.cwd(), runs_folder(runs_dir), tuple(path.absolute() for path in pages)), port, ready)

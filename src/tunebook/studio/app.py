@@ -22,7 +22,9 @@ from tunebook.studio.reply import FAULTS, Json, add_handlers, tell
 STATIC = Path(__file__).parent / "static"
 
 
-def create_app(place: Place, *, token: str, hosts: Collection[str], cookie: str = "tunebook") -> ASGIApp:
+def create_app(
+    place: Place, *, token: str, hosts: Collection[str], cookie: str = "tunebook", once: str = ""
+) -> ASGIApp:
     """The app behind its guard. `hosts` are the Host values that are answered, such as `127.0.0.1:8377`."""
     app = FastAPI(
         title="Tunebook studio",
@@ -45,7 +47,7 @@ def create_app(place: Place, *, token: str, hosts: Collection[str], cookie: str 
     for room in (api_runs, api_queue, api_pages, api_plan, api_data, api_machine, views):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=STATIC))
-    return Guard(app, token=token, hosts=hosts, cookie=cookie)
+    return Guard(app, token=token, hosts=hosts, cookie=cookie, once=once)
 
 
 def new_token() -> str:

@@ -7,7 +7,8 @@ Pure ASGI, so that WebSockets pass through it and streams are not held back.
               -> a change, or the feed?      403  unless Origin is ours and Sec-Fetch-Site, if sent, is same-origin
               -> a change: JSON, not huge?   415, 413
 
-A page asked for with `?token=` answers with a redirect that sets the cookie and takes the token out of the address.
+A page asked for with `?token=` answers with a redirect that sets the cookie and takes the token out of the address. The
+browser that Tunebook opens itself is given a token that works once, since other users see the arguments of processes.
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ _HEADERS = {
 
 
 class Guard:
-    """Wraps the app. `hosts` are the exact Host values that are ours, port included."""
+    """Wraps the app. `hosts` are the exact Host values that are ours, port included; `once` opens `/` one time."""
 
-    def __init__(self, app: ASGIApp, *, token: str, hosts: Collection[str], cookie: str = "tunebook") -> None:
-        self.app, self.token, self.hosts, self.cookie = app, token, frozenset(hosts), cookie
+    def __init__(
+        self, app: ASGIApp, *, token: str, hosts: Collection[str], cookie: str = "tunebook", once: str = ""
+    ) -> None:
+        self.app, self.token, self.hosts, self.cookie, self.once = app, token, frozenset(hosts), cookie, once
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -64,7 +67,7 @@ class Guard:
             return 421, "This address is not the studio's. Open the one that `tunebook studio` printed."
         if not self._known(scope, headers):
             return 401, "Open the address that `tunebook studio` printed: it holds the key to this page."
-        if scope["type"] == "http" and scope["method"] in _READS:
+        if _reads(scope):
             return None
         origins = headers.getlist("origin")
         if origins != [f"http://{host[0]}"] or headers.get("sec-fetch-site", "same-origin") != "same-origin":
@@ -73,13 +76,14 @@ class Guard:
 
     def _known(self, scope: Scope, headers: Headers) -> bool:
         given = [headers.get("authorization", "").removeprefix("Bearer "), _cookie(headers, self.cookie)]
-        if scope["type"] == "http" and scope["method"] in _READS:
-            given += [value for key, value in _query(scope) if key == "token"]
-        return any(hmac.compare_digest(value.encode(), self.token.encode()) for value in given if value)
+        asked = [value for key, value in _query(scope) if key == "token"] if _reads(scope) else []
+        if any(_same(value, self.token) for value in given + asked):
+            return True
+        return scope["path"] == "/" and any(_same(value, self.once) for value in asked)
 
     def _without_token(self, scope: Scope) -> str | None:
         """The address of a page without its `token=`; None where there is nothing to take out."""
-        if scope["type"] != "http" or scope["method"] not in _READS or scope["path"].startswith("/api/"):
+        if not _reads(scope) or scope["path"].startswith("/api/"):
             return None
         query = _query(scope)
         rest = [(key, value) for key, value in query if key != "token"]
@@ -91,7 +95,8 @@ class Guard:
     async def _redirect(self, scope: Scope, send: Send, place: str) -> None:
         given = next(value for key, value in _query(scope) if key == "token")
         headers = [(b"location", place.encode("latin-1")), (b"content-length", b"0")]
-        if hmac.compare_digest(given.encode(), self.token.encode()):
+        if _same(given, self.token) or _same(given, self.once):
+            self.once = "" if _same(given, self.once) else self.once
             cookie = f"{self.cookie}={self.token}; HttpOnly; SameSite=Strict; Path=/; Max-Age=2592000"
             headers.append((b"set-cookie", cookie.encode("latin-1")))
         send = _with_headers(scope, send)
@@ -152,6 +157,14 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, status: int, why: 
     MutableHeaders(raw=headers).update(_HEADERS)
     await send(start)
     await send({"type": f"{prefix}.response.body", "body": body})
+
+
+def _same(given: str, token: str) -> bool:
+    return bool(token) and hmac.compare_digest(given.encode(), token.encode())
+
+
+def _reads(scope: Scope) -> bool:
+    return scope["type"] == "http" and scope["method"] in _READS
 
 
 def _cookie(headers: Headers, name: str) -> str:

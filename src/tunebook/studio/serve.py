@@ -14,16 +14,18 @@ from tunebook.studio.place import Place
 PORT = 8377
 
 
-def serve(place: Place, port: int | None, ready: Callable[[str], None]) -> None:
-    """Serve until a signal ends it; `ready` is told the address once it answers. TunebookError when the port is taken.
+def serve(place: Place, port: int | None, ready: Callable[[str, str], None]) -> None:
+    """Serve until a signal ends it. TunebookError when the port is taken.
+
+    `ready` is told the address once it answers, and one that works once, to open a browser with.
 
     Without a port, the usual one, or any that is free when that one is taken. Runs go on when the studio ends.
     """
     listener = _bind(port)
     number = listener.getsockname()[1]
-    token = new_token()
+    token, once = new_token(), new_token()
     hosts = (f"127.0.0.1:{number}", f"localhost:{number}")
-    app = create_app(place, token=token, hosts=hosts, cookie=f"tunebook-{number}")
+    app = create_app(place, token=token, hosts=hosts, cookie=f"tunebook-{number}", once=once)
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -37,7 +39,7 @@ def serve(place: Place, port: int | None, ready: Callable[[str], None]) -> None:
     )
     warm(place)
     with listener:
-        ready(f"http://127.0.0.1:{number}/?token={token}")
+        ready(*(f"http://127.0.0.1:{number}/?token={key}" for key in (token, once)))
         uvicorn.Server(config).run(sockets=[listener])
 
 
