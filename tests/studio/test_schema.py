@@ -11,7 +11,6 @@ import pytest
 
 schemathesis = pytest.importorskip("schemathesis")
 from hypothesis import HealthCheck, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
 from schemathesis.checks import not_a_server_error  # noqa: E402
 from schemathesis.specs.openapi.checks import content_type_conformance, status_code_conformance  # noqa: E402
 
@@ -54,8 +53,9 @@ def test_a_request_about_what_exists_is_answered_as_described(case):
     case.call_and_validate(headers={**CHANGE, **KEY, "host": HOST}, checks=CHECKS)
 
 
-@api.given(guess=st.sampled_from(["", "x", TOKEN[:-1], f"{TOKEN} ", TOKEN.upper()])).parametrize()
-@settings(quick, max_examples=20)
-def test_any_request_without_the_key_is_answered_401(case, guess):
-    headers = {**CHANGE, "authorization": f"Bearer {guess}", "host": HOST}
-    assert case.call(headers=headers).status_code == 401
+@api.parametrize()
+@settings(quick, max_examples=10)
+def test_any_request_without_the_key_is_answered_401(case):
+    for guess in ("", "x", TOKEN[:-1], f"{TOKEN}x", TOKEN.upper()):
+        headers = {**CHANGE, "authorization": f"Bearer {guess}", "host": HOST}
+        assert case.call(headers=headers).status_code == 401

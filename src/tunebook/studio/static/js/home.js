@@ -27,11 +27,28 @@ async function remove(run, button) {
   if (await trying(() => api(`runs/${run.name}`, { method: "DELETE" }), button)) { runs.delete(run.name); draw(); toast(`Removed ${run.name}.`); }
 }
 
-function drawStates(all) {
+/** Every run that a search found; what a process works on stays. */
+async function removeAll(found, button) {
+  const idle = found.filter((run) => run.state !== "running");
+  if (!await confirmed(`Remove ${plural(idle.length, "run")}?`, `All that is found now goes, with everything in the folders: ${idle.slice(0, 8).map((run) => run.name).join(", ")}${idle.length > 8 ? " …" : ""}. It cannot be taken back.`, "Remove them")) return;
+  let gone = 0;
+  await trying(async () => {
+    for (const run of idle) {
+      await api(`runs/${run.name}`, { method: "DELETE" });
+      runs.delete(run.name);
+      button.textContent = `Removing ${whole(++gone)} of ${whole(idle.length)} …`;
+    }
+  }, button);
+  draw();
+  toast(`Removed ${plural(gone, "run")}.`);
+}
+
+function drawStates(all, found) {
   const counts = STATES.map((state) => [state, all.filter((run) => run.state === state).length]).filter(([state, count]) => count || state === only);
   if (counts.length < 2 && !only) { $("states").replaceChildren(); return; }
   const focused = document.activeElement?.dataset?.state;
-  $("states").replaceChildren(...counts.map(([state, count]) => h("button", { type: "button", "data-state": state, "aria-pressed": String(state === only), onclick: () => { only = only === state ? null : state; shown = 50; draw(); } }, `${state} ${whole(count)}`)));
+  const many = found.length > 1 && found.length < all.length && h("button", { type: "button", className: "remove-all", onclick: (event) => removeAll(found, event.target) }, `Remove these ${whole(found.length)}`);
+  $("states").replaceChildren(...counts.map(([state, count]) => h("button", { type: "button", "data-state": state, "aria-pressed": String(state === only), onclick: () => { only = only === state ? null : state; shown = 50; draw(); } }, `${state} ${whole(count)}`)), ...(many ? [many] : []));
   if (focused) $("states").querySelector(`[data-state="${focused}"]`)?.focus();
 }
 
@@ -45,7 +62,7 @@ function draw() {
   const all = [...runs.values()].sort((a, b) => (b.updated ?? NOT_BEGUN) - (a.updated ?? NOT_BEGUN));
   const found = all.filter((run) => (!only || run.state === only) && words.every((word) => `${run.name} ${run.state} ${run.reason}`.toLowerCase().includes(word)));
   $("run-count").textContent = runs.size ? (found.length < runs.size ? `${whole(found.length)} of ${whole(runs.size)}` : whole(runs.size)) : "";
-  drawStates(all);
+  drawStates(all, found);
   const box = $("runs");
   box.removeAttribute("aria-busy");
   if (!found.length) { box.replaceChildren(nothing()); return; }
