@@ -10,7 +10,7 @@ function far(run) {
   if (!run.optimizer_steps) return h("td", { className: "how-far" }, h("span", {}, run.optimizer_step ? `${whole(run.optimizer_step)} steps` : "not begun"));
   const left = run.state === "running" && run.eta_seconds ? `, ${seconds(run.eta_seconds)} left` : "";
   return h("td", { className: "how-far" }, h("progress", { max: run.optimizer_steps, value: run.optimizer_step, "aria-label": "Optimizer steps" }),
-    h("span", {}, `${whole(run.optimizer_step)} of ${whole(run.optimizer_steps)} steps${left}`));
+    h("span", {}, `${whole(run.optimizer_step)} of ${whole(run.optimizer_steps)}${left}`));
 }
 
 function row(run) {
@@ -19,7 +19,7 @@ function row(run) {
     h("td", {}, h("span", { className: `pill ${run.state}` }, run.state)), far(run),
     h("td", { className: "num wide" }, figure(run.last.validation_loss)),
     h("td", { className: "num wide muted" }, ago(run.updated)),
-    h("td", { className: "num wide" }, h("button", { className: "quiet", type: "button", "aria-label": `Remove ${run.name}`, onclick: (event) => remove(run, event.target) }, "Remove")));
+    h("td", { className: "num last" }, h("button", { className: "icon-button", type: "button", "aria-label": `Remove ${run.name}`, title: "Remove", onclick: (event) => remove(run, event.currentTarget) }, "✕")));
 }
 
 async function remove(run, button) {
@@ -67,7 +67,7 @@ function draw() {
   box.removeAttribute("aria-busy");
   if (!found.length) { box.replaceChildren(nothing()); return; }
   const focused = document.activeElement?.getAttribute("href") ?? document.activeElement?.getAttribute("aria-label");
-  const head = h("thead", {}, h("tr", {}, ...["Name", "State", "Progress"].map((name) => h("th", { scope: "col" }, name)), h("th", { className: "num wide", scope: "col" }, "Validation loss"), h("th", { className: "num wide", scope: "col" }, "Changed"), h("th", { className: "wide", scope: "col" }, h("span", { className: "hidden" }, "Remove"))));
+  const head = h("thead", {}, h("tr", {}, ...["Name", "State", "Progress"].map((name) => h("th", { scope: "col" }, name)), h("th", { className: "num wide", scope: "col" }, "Validation loss"), h("th", { className: "num wide", scope: "col" }, "Changed"), h("th", { scope: "col" }, h("span", { className: "hidden" }, "Remove"))));
   box.replaceChildren(h("table", {}, head, h("tbody", {}, found.slice(0, shown).map(row))));
   if (found.length > shown) box.append(h("div", { className: "more" }, h("button", { className: "quiet", type: "button", onclick: () => { shown += 200; draw(); } }, `Show more (${plural(found.length - shown, "run")})`)));
   if (focused) box.querySelector(`a[href="${CSS.escape(focused)}"], [aria-label="${CSS.escape(focused)}"]`)?.focus();
