@@ -1,0 +1,143 @@
+"""The home view as a person uses it: found and removed by the keyboard, queued, swept, told when a run ends."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.studio.conftest import plan
+from tests.tiny import save_tiny
+from tunebook.plan.files import make_plan, save_plan
+from tunebook.queue.entries import enqueue, entries
+from tunebook.runs.events import EventWriter
+from tunebook.runs.lock import hold_lock
+from tunebook.runs.store import create_run, list_runs
+
+pytestmark = pytest.mark.heavy
+LISTENS = """
+window.told = [];
+document.hasFocus = () => false;
+window.Notification = class {
+  static permission = "default";
+  static async requestPermission() { return (window.Notification.permission = "granted"); }
+  constructor(title, options) { window.told.push([title, options.body, options.tag]); }
+  close() {}
+};
+"""
+
+
+def names(page):
+    return page.locator("#runs a").all_inner_texts()
+
+
+def test_a_run_is_found_opened_and_left_with_the_keyboard_alone(page, studio):
+    for name in ("alpha-1", "beta-1", "beta-2"):
+        create_run(name, studio.folder / "runs", plan())
+    page.goto(studio.base)
+    page.locator("#runs a").nth(3).wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type("beta wait")
+    page.locator("#runs a").nth(2).wait_for(state="detached")
+    assert sorted(names(page)) == ["beta-1", "beta-2"]
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.classList.contains('row-link')"):
+            break
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/runs/beta-*")
+
+
+def test_a_run_is_removed_with_the_keyboard_after_a_question(page, studio):
+    create_run("alpha-1", studio.folder / "runs", plan())
+    page.goto(studio.base)
+    remove = page.get_by_role("button", name="Remove alpha-1")
+    remove.focus()
+    page.keyboard.press("Enter")
+    page.get_by_text("It cannot be taken back").wait_for()
+    page.keyboard.press("Escape")
+    assert (studio.folder / "runs" / "alpha-1").exists()
+    remove.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.get_by_text("Removed alpha-1.").wait_for()
+    assert not (studio.folder / "runs" / "alpha-1").exists()
+
+
+def test_all_that_a_search_found_is_removed_at_once_and_nothing_else(page, studio):
+    for number in range(5):
+        create_run(f"old-{number}", studio.folder / "runs", plan())
+    page.goto(studio.base)
+    page.locator("#search").fill("old")
+    page.get_by_role("button", name="Remove these 5").click()
+    page.get_by_role("button", name="Remove them").click()
+    page.get_by_text("Removed 5 runs.").wait_for()
+    assert [run.name for run in list_runs(studio.folder / "runs")] == ["done-1"]
+
+
+def test_a_sweep_is_put_into_the_queue_and_a_run_taken_out_of_it(page, studio):
+    base = save_tiny(studio.folder / "base")
+    rows = [{"prompt": f"What is {n}?", "completion": f"It is the number {n}."} for n in range(20)]
+    (studio.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    save_plan(
+        make_plan({"model": {"name": str(base)}, "data": {"path": "rows.jsonl"}, "evaluation": {"retention": False}}),
+        studio.folder / "one.yaml",
+    )
+    page.goto(studio.base)
+    page.get_by_text("Add a plan, or a sweep").click()
+    page.get_by_role("button", name="Try other values").click()
+    page.keyboard.type("lora.rank")
+    page.get_by_label("Values, with commas between").fill("2, 4, 8")
+    page.locator("#add-name").fill("rank")
+    page.get_by_role("button", name="Add 3 runs").click()
+    page.get_by_text("Added rank-1, rank-2, rank-3.").wait_for(timeout=120_000)
+    assert [entry.values["lora.rank"] for entry in entries(studio.folder / "runs")] == ["2", "4", "8"]
+    page.get_by_role("button", name="Take rank-2 out of the queue").click()
+    page.get_by_role("button", name="Take rank-2 out of the queue").wait_for(state="detached")
+    assert [entry.run.name for entry in entries(studio.folder / "runs")] == ["rank-1", "rank-3"]
+
+
+def test_what_cannot_be_queued_is_said(page, studio):
+    save_plan(make_plan({"model": {"name": "nowhere"}, "data": {"path": "rows.jsonl"}}), studio.folder / "one.yaml")
+    page.goto(studio.base)
+    page.get_by_text("Add a plan, or a sweep").click()
+    page.get_by_role("button", name="Add 1 run").click()
+    page.locator(".toast").first.wait_for(timeout=60_000)
+    assert entries(studio.folder / "runs") == []
+    page.faults.clear()  # the browser itself reports the refusal
+
+
+def test_the_best_of_a_sweep_is_marked(page, studio):
+    for name, loss in (("rate-1", 2.5), ("rate-2", 2.0), ("rate-3", None)):
+        run = create_run(name, studio.folder / "runs", plan())
+        enqueue(run, "rate", {"training.learning_rate": "1e-4"})
+        if loss:
+            events = EventWriter(run.events)
+            events.emit("run", state="started", reason="")
+            events.emit("evaluation", step=1, epoch=1, values={"validation_loss": loss}, best=True, stopping=[])
+            events.emit("run", state="finished", reason="")
+    page.goto(studio.base)
+    page.locator("#queue .best").wait_for()
+    assert page.locator("#queue li", has=page.locator(".best")).locator("a").inner_text() == "rate-2"
+    assert page.get_by_role("link", name="Compare what finished").get_attribute("href").endswith("with=rate-1,rate-2")
+
+
+@pytest.mark.parametrize("view", ["/", "/data"])
+def test_the_browser_tells_when_a_run_ends_once_that_was_asked_for(page, studio, view):
+    page.add_init_script(LISTENS)
+    page.goto(studio.base)
+    page.get_by_role("button", name="Notify me when a run ends").click()
+    page.get_by_text("Notifications are on").wait_for()
+    page.add_init_script("window.Notification.permission = 'granted'")
+    run = create_run("live-1", studio.folder / "runs", plan())
+    with hold_lock(run.folder):
+        events = EventWriter(run.events)
+        events.emit("run", state="started", reason="")
+        with page.expect_websocket() as feed:
+            page.goto(studio.base + view)
+        feed.value.wait_for_event("framereceived", predicate=lambda frame: "live-1" in str(frame))
+        events.emit("evaluation", step=1, epoch=1, values={"validation_loss": 2.0}, best=True, stopping=[])
+        events.emit("run", state="finished", reason="")
+        page.wait_for_function("() => window.told.length")
+    assert page.evaluate("() => window.told") == [["live-1 is finished", "Validation loss 2.", "tunebook-live-1"]]
