@@ -102,7 +102,18 @@ def test_answers_given_in_another_tab_are_told(connect, client):
 
 
 @pytest.mark.parametrize(
-    "said", ["", "no", "[]", '{"runs": [1]}', '{"runs": {"done-1": "x"}}', '{"runs": {"../x": 0}}']
+    "said",
+    [
+        "",
+        "no",
+        "[]",
+        '{"runs": [1]}',
+        '{"runs": {"done-1": "x"}}',
+        '{"runs": {"../x": 0}}',
+        '{"runs": {"done-1": Infinity}}',
+        "[" * 100_000,
+    ],
+    ids=range(8),
 )
 def test_what_makes_no_sense_ends_nothing(connect, said):
     with connect() as socket:

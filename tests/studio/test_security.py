@@ -264,6 +264,14 @@ def test_command_injection_by_a_name_reaches_no_shell_and_is_no_option(client, p
     assert not (place.folder / "canary").exists()
 
 
+@pytest.mark.parametrize("model", ["m\0m", "m\ud800"])
+def test_a_character_that_no_command_takes_is_said(client, place, model):
+    (place.folder / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n')
+    answer = change(client, "POST", "/api/data/show", {"file": "rows.jsonl", "model": model, "row": 1})
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["error"]["what"]
+
+
 @pytest.mark.parametrize(
     "name", ["$(touch x)", "-rf", "--help", "a b", "a\nb", "a;b", "A", "é", "..", ".x", "a/b", "x" * 65]
 )

@@ -39,6 +39,8 @@ def call(arguments: Sequence[str], folder: Path, *, seconds: float = 600) -> sub
             )
     except subprocess.TimeoutExpired:
         raise TunebookError(f"`tunebook {arguments[0]}` took more than {seconds:.0f} seconds and was ended.") from None
+    except ValueError:  # a NUL, or half of a surrogate pair
+        raise TunebookError("What was given holds a character that no command takes.") from None
     finally:
         _ASKED.release()
 

@@ -90,7 +90,7 @@ class Feed:
         while True:
             try:
                 self._follow(json.loads(await self.socket.receive_text()))
-            except (ValueError, TypeError, AttributeError, KeyError):
+            except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
                 await self._send({"error": "This is not something that the feed can follow."})
 
     def _follow(self, wanted: dict[str, Any]) -> None:
