@@ -11,7 +11,7 @@ import pytest
 
 SOURCE = Path(__file__).parent.parent / "src" / "tunebook"
 ROOMS = (
-    *("runs", "pages", "plan", "data", "versions", "model", "train"),
+    *("runs", "pages", "plan", "data", "versions", "model", "workers", "train"),
     *("evaluate", "export", "workflow", "compare", "queue", "studio", "cli"),
 )
 GROUND = ("errors", "files", "steps")  # files of the house itself, below every room

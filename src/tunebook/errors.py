@@ -8,6 +8,7 @@ TunebookError            the work could not be done: what happened, what was kep
 ├── RunError             a run folder: name taken, unwritable, locked, damaged, not there
 │   └── CheckpointError  a checkpoint is damaged, or could not be written
 ├── TrainingError        training ended itself: non-finite loss, out of memory at one example
+├── WorkerLost           another worker of the run is gone or does not answer (a worker's exit code: 75, "try again")
 ├── ExportError          exported files differ from the model that was measured, or were not written
 └── Stopped              a signal or `tunebook stop` ended the run after saving (exit 130 or 143)
 
@@ -71,6 +72,12 @@ class CheckpointError(RunError):
 
 class TrainingError(TunebookError):
     """Training ended itself: non-finite loss, or out of memory at one example."""
+
+
+class WorkerLost(TunebookError):
+    """Another worker is gone or does not answer. Exit code 75 (EX_TEMPFAIL): trying again may help."""
+
+    exit_code = 75
 
 
 class ExportError(TunebookError):

@@ -21,6 +21,13 @@ class HeldOut:
     tokens: int
     per_example: tuple[tuple[str, float, int], ...]
 
+    @classmethod
+    def of(cls, per_example: Sequence[tuple[str, float, int]]) -> HeldOut:
+        """The loss that follows from each example's share."""
+        total = sum(tokens for _, _, tokens in per_example)
+        loss = math.fsum(nats for _, nats, _ in per_example) / total if total else math.nan
+        return cls(loss, total, tuple(per_example))
+
     @property
     def perplexity(self) -> float:
         """exp(loss); infinity when that is beyond a float."""
@@ -52,6 +59,4 @@ def held_out_loss(
         ]
         if on_progress:
             on_progress(len(per_example), len(picked))
-    total = sum(tokens for _, _, tokens in per_example)
-    loss = math.fsum(nats for _, nats, _ in per_example) / total if total else math.nan
-    return HeldOut(loss, total, tuple(per_example))
+    return HeldOut.of(per_example)

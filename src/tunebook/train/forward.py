@@ -74,7 +74,7 @@ class Engine:
         device = next(self.model.parameters()).device
         return join(rows, device, share=self.fused is not None and not self.noise_alpha)
 
-    def forward_backward(self, batch: MicroBatch, divide_by: int) -> float:
+    def forward_backward(self, batch: MicroBatch, divide_by: float) -> float:
         """Add the gradient of (summed loss / divide_by) to the trained parameters; returns the summed loss in nats."""
         noise = self._noise(batch)
         if self.why_plain:
@@ -89,7 +89,7 @@ class Engine:
             pieces = [(batch, noise)]
         return sum(self._one(piece, its_noise, divide_by) for piece, its_noise in pieces if len(piece.targets))
 
-    def _one(self, batch: MicroBatch, noise: Tensor | None, divide_by: int) -> float:
+    def _one(self, batch: MicroBatch, noise: Tensor | None, divide_by: float) -> float:
         start = time.perf_counter()
         if self.why_plain:
             logits = _own_logits(self.model, batch, noise)

@@ -1,8 +1,8 @@
 """The training loop, top to bottom.
 
 It takes a model behind its engine, examples, a plan and a state; it emits events and asks for evaluations and
-checkpoints. One optimizer step is `plan.training.batch_size` examples, however many micro-batches they make: each
-adds the gradient of its summed loss divided by the trained tokens of the whole step.
+checkpoints. One optimizer step is `plan.training.batch_size` examples, however many micro-batches they make and however
+many workers share them: each adds the gradient of its summed loss divided by the trained tokens of the whole step.
 """
 
 from __future__ import annotations
@@ -19,12 +19,16 @@ import torch
 from tunebook.errors import TrainingError
 from tunebook.plan import when
 from tunebook.plan.schema import Plan
-from tunebook.train.batches import Row, micro_batches, rows_of_step, steps_per_epoch, trained_tokens
+from tunebook.train.batches import Row, rows_of_step, steps_per_epoch, trained_tokens
 from tunebook.train.forward import Engine
+from tunebook.train.hands import NOTHING, Hand, hands_of
 from tunebook.train.memory import memory_taken
 from tunebook.train.optim import clip_gradients, norms_by_group, set_learning_rate
 from tunebook.train.state import TrainState, seed_step
 from tunebook.train.stopping import STEP_METRICS, Moment, Stopper
+from tunebook.workers.group import ALONE, Workers
+
+EVALUATION = "the evaluation"
 
 
 @dataclass(slots=True)
@@ -42,6 +46,7 @@ class Job:
     save: Callable[[TrainState], None]
     asked_to_stop: Callable[[], bool] = lambda: False
     time_left: Callable[[TrainState], float | None] = lambda state: None
+    workers: Workers = ALONE
 
     @property
     def steps_per_epoch(self) -> int:
@@ -75,8 +80,9 @@ def train(job: Job, state: TrainState) -> str:
 
         minutes = (state.seconds - state.evaluated_at) / 60
         due = schedule.due(state.step, job.steps_per_epoch, minutes)
+        due, reason, asked = job.workers.same((due, reason, asked))  # clocks differ: the first worker decides for all
         if due or last or (reason and not asked):
-            reason = _evaluate(job, state, stopper) or reason
+            reason = job.workers.same(_evaluate(job, state, stopper) or reason)
         state.ended = reason or ("the planned steps are done" if last else "")
         if due or last or reason or asked or state.step % plan.checkpoints.every == 0:
             started = time.perf_counter()
@@ -91,15 +97,20 @@ def train(job: Job, state: TrainState) -> str:
 def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
     """One update from the examples of step `state.step`; returns the step's numbers. Loss is in nats per token."""
     parts, started = job.engine.parts, time.perf_counter()
-    training = job.plan.training
+    training, workers = job.plan.training, job.workers
+    workers.mark(f"optimizer step {state.step + 1}")
     picked = job.rows[rows_of_step(state.step, len(job.rows), training.batch_size, training.seed)]
     rows = [job.examples[int(index)] for index in picked]
     tokens, trained = sum(len(row.ids) for row in rows), trained_tokens(rows)
     parts.add("data", started)
 
     summed = _gradients(job, state, rows, max(1, trained))
-    by_group = norms_by_group(job.parameters) if "gradient_norm" in job.plan.metrics else {}
-    norm = clip_gradients(job.parameters.values(), training.max_grad_norm)
+    started = time.perf_counter()
+    summed = workers.sum_gradients(job.parameters.values(), summed)
+    if not workers.alone:
+        parts.add("communication", started)
+    by_group = norms_by_group(job.parameters, workers) if "gradient_norm" in job.plan.metrics else {}
+    norm = clip_gradients(job.parameters.values(), training.max_grad_norm, workers)
     loss = summed / max(1, trained)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         job.optimizer.zero_grad(set_to_none=True)
@@ -127,31 +138,53 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
 
 
 def _gradients(job: Job, state: TrainState, rows: Sequence[Row], trained: int) -> float:
-    """Gradients of the step's loss over all micro-batches; out of memory halves the micro-batch and begins again."""
+    """Gradients of the step's loss over this worker's micro-batches; returns its part of the summed loss.
+
+    When memory runs out on any worker, all halve the micro-batch and begin the step again.
+    """
     while True:
-        seed_step(job.plan.training.seed, state.step)
-        try:
-            groups = micro_batches(rows, state.micro_batch_tokens)
-            return sum(job.engine.forward_backward(job.engine.join(group), trained) for group in groups)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
-                raise
-            job.optimizer.zero_grad(set_to_none=True)
-            longest = max(len(row.ids) for row in rows)
-            if state.micro_batch_tokens <= longest:
-                raise TrainingError(
-                    f"Memory ran out at optimizer step {state.step + 1} with one example of {longest} tokens.",
-                    kept="The last good checkpoint is kept.",
-                    do="Lower data.max_length, use training.method lora, or a smaller model.",
-                ) from error
-            state.micro_batch_tokens = max(longest, state.micro_batch_tokens // 2)
-            words = f"Memory ran out; micro-batches are at most {state.micro_batch_tokens} tokens now."
-            job.emit("warning", code="out_of_memory", message=words, micro_batch_tokens=state.micro_batch_tokens)
+        seed_step(job.plan.training.seed, state.step, job.workers.rank)
+        hand = hands_of(rows, state.micro_batch_tokens, job.workers, alone=bool(job.engine.why_plain))
+        summed, failed = _one_try(job, hand, trained)
+        if job.workers.sharded and failed:
+            raise _too_little_memory(state, max(len(row.ids) for row in rows)) from failed  # others are in mid-layer
+        if not job.workers.any(failed is not None):
+            return summed
+        job.optimizer.zero_grad(set_to_none=True)
+        longest = max(len(row.ids) for row in rows)
+        if state.micro_batch_tokens <= longest:
+            raise _too_little_memory(state, longest) from failed
+        state.micro_batch_tokens = max(longest, state.micro_batch_tokens // 2)
+        words = f"Memory ran out; micro-batches are at most {state.micro_batch_tokens} tokens now."
+        job.emit("warning", code="out_of_memory", message=words, micro_batch_tokens=state.micro_batch_tokens)
+
+
+def _one_try(job: Job, hand: Hand, trained: int) -> tuple[float, BaseException | None]:
+    """The summed loss of this worker's micro-batches, or why memory did not do for them."""
+    summed = 0.0
+    try:
+        for group, counts in hand:
+            loss = job.engine.forward_backward(job.engine.join(group), trained if counts else NOTHING)
+            summed += loss if counts else 0.0
+    except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        if not _out_of_memory(error):
+            raise
+        return 0.0, error
+    return summed, None
+
+
+def _too_little_memory(state: TrainState, longest: int) -> TrainingError:
+    return TrainingError(
+        f"Memory ran out at optimizer step {state.step + 1}; its longest example has {longest} tokens.",
+        kept="The last good checkpoint is kept.",
+        do="Lower data.max_length or training.micro_batch_tokens, use training.method lora, or a smaller model.",
+    )
 
 
 def _evaluate(job: Job, state: TrainState, stopper: Stopper) -> str:
     """Measure held-out data, note whether it is the best so far, ask the rules; returns why the run ends, or ''."""
     started = time.perf_counter()
+    job.workers.mark(EVALUATION)
     job.engine.model.eval()
     measured = job.evaluate(state)
     job.engine.model.train()

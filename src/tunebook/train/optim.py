@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -11,15 +12,20 @@ from torch import Tensor
 
 from tunebook.plan.learning_rate import multiplier
 from tunebook.plan.schema import TrainingPlan
+from tunebook.workers.group import ALONE, Workers
+from tunebook.workers.sharding import is_sharded, like, local
 
 
 def make_optimizer(parameters: Mapping[str, torch.nn.Parameter], plan: TrainingPlan) -> torch.optim.AdamW:
     """AdamW over the trained parameters; weight decay on matrices only, not on norms and biases."""
-    matrices = [parameter for parameter in parameters.values() if parameter.dim() >= 2]
-    others = [parameter for parameter in parameters.values() if parameter.dim() < 2]
-    groups: list[dict[str, Any]] = [{"params": matrices, "weight_decay": plan.weight_decay}]
-    if others:
+    groups: list[dict[str, Any]] = []
+    for split in (False, True):  # one group holds no split tensors beside whole ones
+        mine = [parameter for parameter in parameters.values() if is_sharded(parameter) == split]
+        matrices = [parameter for parameter in mine if parameter.dim() >= 2]
+        others = [parameter for parameter in mine if parameter.dim() < 2]
+        groups.append({"params": matrices, "weight_decay": plan.weight_decay})
         groups.append({"params": others, "weight_decay": 0.0})
+    groups = [group for group in groups if group["params"]]
     return torch.optim.AdamW(groups, lr=plan.learning_rate, fused=True)
 
 
@@ -31,12 +37,29 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, plan: TrainingPlan, step
     return rate
 
 
-def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float) -> float:
+def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float, workers: Workers = ALONE) -> float:
     """Scale all gradients so that their joint Euclidean norm is at most `max_norm`; returns the norm before."""
-    return float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+    if not workers.sharded:
+        return float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    norm = _norm(gradients, workers)
+    for gradient in gradients:
+        local(gradient).mul_(min(1.0, max_norm / (norm + 1e-6)))  # as clip_grad_norm_ has it
+    return norm
 
 
-def norms_by_group(parameters: Mapping[str, torch.nn.Parameter], groups: int = 4) -> dict[str, float]:
+def _norm(gradients: Sequence[Tensor], workers: Workers) -> float:
+    """The joint Euclidean norm of gradients of which each worker may hold a part."""
+    if not workers.sharded:
+        return float(torch.nn.utils.get_total_norm(gradients))
+    sides = [[local(gradient) for gradient in gradients if is_sharded(gradient) == split] for split in (False, True)]
+    copies, split_up = (float(torch.nn.utils.get_total_norm(side)) if side else 0.0 for side in sides)
+    return math.sqrt(copies**2 + workers.sum(split_up**2))
+
+
+def norms_by_group(
+    parameters: Mapping[str, torch.nn.Parameter], workers: Workers = ALONE, groups: int = 4
+) -> dict[str, float]:
     """Euclidean norm of the gradient of each group: `gradient_norm/embeddings`, `.../layers 0-7`, ..., `.../head`.
 
     Layers are told by the first number in a parameter's name and joined into at most `groups` groups of neighbours.
@@ -54,7 +77,7 @@ def norms_by_group(parameters: Mapping[str, torch.nn.Parameter], groups: int = 4
         else:
             group = "embeddings" if re.search(r"embed|wte|wpe", name) else "head"
         members.setdefault(group, []).append(parameter.grad)
-    return {f"gradient_norm/{group}": float(torch.nn.utils.get_total_norm(grads)) for group, grads in members.items()}
+    return {f"gradient_norm/{group}": _norm(grads, workers) for group, grads in members.items()}
 
 
 def optimizer_tensors(
@@ -75,4 +98,6 @@ def load_optimizer_tensors(
     for name, parameter in parameters.items():
         keys = ("step", "exp_avg", "exp_avg_sq")
         if f"{name}/step" in tensors:
-            optimizer.state[parameter] = {key: tensors[f"{name}/{key}"].clone() for key in keys}
+            given = {key: tensors[f"{name}/{key}"].clone() for key in keys}
+            moments = {key: like(given[key], parameter) for key in keys[1:]}
+            optimizer.state[parameter] = {"step": given["step"], **moments}

@@ -43,9 +43,10 @@ class TrainState:
         return TrainState(**value)
 
 
-def seed_step(seed: int, step: int) -> None:
-    """Seed Python, NumPy and PyTorch as a function of (seed, step)."""
-    number = int.from_bytes(hashlib.sha256(f"{seed} {step}".encode()).digest()[:8], "little")
+def seed_step(seed: int, step: int, rank: int = 0) -> None:
+    """Seed Python, NumPy and PyTorch as a function of (seed, step), and of the worker where there are several."""
+    text = f"{seed} {step} {rank}" if rank else f"{seed} {step}"
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
     random.seed(number)
     np.random.seed(number % 2**32)
     torch.manual_seed(number)
