@@ -100,3 +100,8 @@ tracker-test: setup
 .PHONY: bench-export
 bench-export: .venv/model
 	$(BIN)/python benchmarks/export.py
+
+# Runs on several workers; as root with iproute2, on two network namespaces, too.
+.PHONY: workers-test
+workers-test: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/workers

@@ -71,6 +71,25 @@ def read_events(path: Path, since: int = 0) -> Iterator[Event]:
                 yield event
 
 
+class EventTail:
+    """The events that come from now on, in the order written; each is given once and nothing is read twice."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.place = path.stat().st_size if path.exists() else 0
+
+    def new(self) -> list[Event]:
+        """Events since the last call."""
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self.place)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self.place += whole
+        return [json.loads(line) for line in data[:whole].splitlines()]
+
+
 def _cut_unfinished_line(path: Path) -> int:
     """Cut a half-written last line off and return the last event's number (0 for none)."""
     if not path.exists():

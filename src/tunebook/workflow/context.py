@@ -8,21 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tunebook.files import write_json
 from tunebook.plan.schema import Plan
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.store import Run
+from tunebook.workers.group import ALONE, Workers
 
 
 @dataclass(slots=True)
 class Context:
-    """`emit` writes an event and tells whoever watches. `stop` is set when a signal or `tunebook stop` asks."""
+    """`emit` writes an event and tells whoever watches. `stop` is set when a signal or `tunebook stop` asks.
+
+    Of several workers the first alone writes: it has `events`, and `write` does nothing on the others.
+    """
 
     run: Run
     plan: Plan
-    events: EventWriter
+    events: EventWriter | None
     watchers: list[Callable[[Event], None]] = field(default_factory=list)
     closing: ExitStack = field(default_factory=ExitStack)  # what is to be closed when the run ends, however it ends
     stop: StopRequest | None = None
+    workers: Workers = ALONE
     # what steps leave in memory for later ones
     tokenizer: Any = None
     model: Any = None
@@ -39,6 +45,8 @@ class Context:
 
     def emit(self, kind: str, **fields: Any) -> Event:
         """Write one event and show it to the watchers."""
+        if self.events is None:
+            return {"seq": 0, "kind": kind, **fields}
         event = self.events.emit(kind, **fields)
         for watch in self.watchers:
             watch(event)
@@ -52,6 +60,11 @@ class Context:
         """Show progress to the watchers; it is not worth a line in the event file."""
         for watch in self.watchers:
             watch({"seq": 0, "kind": "progress", "what": what, "done": done, "total": total})
+
+    def write(self, value: Any, *parts: str) -> None:
+        """Write a JSON file into the run folder."""
+        if self.workers.first:
+            write_json(self.path(*parts), value)
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""

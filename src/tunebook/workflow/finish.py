@@ -4,26 +4,33 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunebook.evaluate.heldout import held_out_loss
 from tunebook.evaluate.report import write_report
 from tunebook.export.steps import deploy_check, export_run
-from tunebook.files import read_json, write_json
+from tunebook.files import read_json
 from tunebook.workflow.context import Context, Skip
-from tunebook.workflow.training import answer_prompts, best_checkpoint, load_weights, measure_retention_of
+from tunebook.workflow.training import (
+    answer_prompts,
+    best_checkpoint,
+    load_weights,
+    measure_held_out,
+    measure_retention_of,
+)
 
 
 def monitor(context: Context) -> dict[str, Any]:
     """Choose the checkpoint that is the result, measure it beside the base, and write the report."""
-    step = best_checkpoint(context)
+    step = context.workers.same(best_checkpoint(context) if context.workers.first else 0)
     context.best_step = step
     load_weights(context, step)
     context.engine.model.eval()
     if len(context.validation_rows):
         _held_out_of_result(context, step)
-        if not context.path("samples", f"step-{step}.json").exists():
+        if not context.workers.same(context.path("samples", f"step-{step}.json").exists()):
             answer_prompts(context, step)
     measure_retention_of(context, "tuned")
-    write_json(context.path("evaluation", "result.json"), {"format": 1, "step": step})
+    context.write({"format": 1, "step": step}, "evaluation", "result.json")
+    if not context.workers.first:
+        return {"checkpoint": step}
     report = write_report(context.run.folder)
     verdicts = {indicator["id"]: indicator["verdict"] for indicator in report["indicators"]}
     return {"checkpoint": step, **verdicts}
@@ -69,14 +76,6 @@ def held_out_prompts(context: Context) -> tuple[list[list[int]], int]:
 
 def _held_out_of_result(context: Context, step: int) -> None:
     path = context.path("evaluation", f"heldout-step-{step}.json")
-    if path.exists():
-        measured = read_json(path)
-    else:
-        measured = held_out_loss(
-            context.engine,
-            context.validation_examples,
-            context.validation_rows,
-            context.state.micro_batch_tokens,
-            context.progress("held-out loss"),
-        ).to_json(step)
-    write_json(context.path("evaluation", "heldout-tuned.json"), measured)
+    there = context.workers.same(path.exists())
+    measured = read_json(path) if there else measure_held_out(context).to_json(step)
+    context.write(measured, "evaluation", "heldout-tuned.json")

@@ -40,6 +40,12 @@ def probe(folder: Path | None = None) -> dict[str, Any]:
     }
 
 
+def threads_of_each(workers: int) -> int:
+    """Threads for each of `workers` processes on this machine: its cores divided, one at least."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // workers)
+
+
 def pick_device() -> str:
     """`cuda`, `mps` or `cpu`."""
     import torch

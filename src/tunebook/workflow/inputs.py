@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tunebook.errors import RunError
-from tunebook.files import read_json, write_json
+from tunebook.files import read_json
 from tunebook.workflow.context import Context
 
 
@@ -19,4 +19,4 @@ def remember_input(context: Context, name: str, digest: str, what: str) -> None:
             kept="Its checkpoints are untouched.",
             do="Put the old input back, or start a new run.",
         )
-    write_json(path, known)
+    context.write(known, "data", "inputs.json")

@@ -11,7 +11,6 @@ import torch
 from tunebook.data.gate import check_data
 from tunebook.data.split import split as split_examples
 from tunebook.errors import RunError
-from tunebook.files import write_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.model.sources import cache_folder, load_model, load_tokenizer, weights_sha256
 from tunebook.plan.files import values_by_path
@@ -20,6 +19,8 @@ from tunebook.train.batches import steps_per_epoch
 from tunebook.train.forward import make_engine
 from tunebook.train.optim import make_optimizer
 from tunebook.train.state import TrainState, seed_step
+from tunebook.workers.meet import describe
+from tunebook.workers.sharding import shard
 from tunebook.workflow.context import Context
 from tunebook.workflow.hardware import keep_memory, pick_device, probe
 from tunebook.workflow.inputs import remember_input
@@ -31,19 +32,26 @@ def initialize(context: Context) -> dict[str, Any]:
     keep_memory()
     seed_step(context.plan.training.seed, 0)
     machine = probe(context.run.folder)
-    write_json(context.path("environment.json"), {"format": 1, **machine})
+    context.write({"format": 1, **machine}, "environment.json")
+    if not context.workers.alone:
+        context.emit("workers", **describe(context.workers))
     return {name: machine[name] for name in ("device", "cores", "memory_bytes")}
 
 
 def validate(context: Context) -> dict[str, Any]:
     """Pass every row through the data gate; findings and bad rows go to `data/`."""
+    with context.workers.first_goes_first("data"):
+        return _validate(context)
+
+
+def _validate(context: Context) -> dict[str, Any]:
     plan, base = context.plan, context.run.folder
     context.tokenizer = load_tokenizer(plan.model.name, base)
     checked = check_data(plan.data, base, context.tokenizer, cache_folder() / "data")
     context.examples = checked.examples
     findings = checked.findings.to_json()
-    write_json(context.path("data", "findings.json"), findings)
-    if checked.quarantine.exists():
+    context.write(findings, "data", "findings.json")
+    if checked.quarantine.exists() and context.workers.first:
         shutil.copyfile(checked.quarantine, context.path("data", "quarantine.jsonl"))
     remember_input(context, "data", checked.examples.fingerprint, "the data set, the tokenizer or its chat template")
     if plan.data.validation_path:
@@ -68,7 +76,7 @@ def split(context: Context) -> dict[str, Any]:
         "validation": [held_out_ids[row] for row in context.validation_rows],
         "left_out": [ids[row] for row in parts.left_out],
     }
-    write_json(context.path("data", "split.json"), {"format": 1, "fingerprint": parts.fingerprint, **sides})
+    context.write({"format": 1, "fingerprint": parts.fingerprint, **sides}, "data", "split.json")
     return {name: len(rows) for name, rows in sides.items() if rows or name != "left_out"}
 
 
@@ -109,6 +117,8 @@ def _assemble(context: Context) -> None:
     """Join the plan's settings and the model in memory."""
     training = context.plan.training
     context.model = make_trainable(context.model, context.plan)
+    if context.workers.sharded:
+        shard(context.model, context.workers.world)
     context.engine = make_engine(context.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
     if why := context.engine.why_plain or context.engine.why_joined:
         context.emit("log", message=f"Training goes the {context.engine.way} way: {why}.")
@@ -120,9 +130,9 @@ def _assemble(context: Context) -> None:
 
 def logging(context: Context) -> dict[str, Any]:
     """Make the folders that training records into, open the plan's trackers, and see what room the disk has."""
-    for name in ("checkpoints", "samples", "evaluation"):
+    for name in ("checkpoints", "samples", "evaluation") if context.workers.first else ():
         context.path(name).mkdir(exist_ok=True)
-    for name in context.plan.trackers:
+    for name in context.plan.trackers if context.workers.first else ():
         follower = Follower(name, context.run, values_by_path(context.plan), partial(_warn, context))
         context.watchers.append(follower)
         context.closing.callback(follower.close)

@@ -11,6 +11,7 @@ from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.status import read_status
 from tunebook.runs.store import Run
+from tunebook.workers.group import ALONE, Workers
 from tunebook.workflow import finish, prepare, training
 from tunebook.workflow.context import Context, Skip
 from tunebook.workflow.signals import listen
@@ -29,16 +30,43 @@ STEP_FUNCTIONS: Mapping[str, Callable[[Context], dict[str, Any] | Skip]] = {
     "deploy": finish.deploy,
 }
 
+ALONE_STEPS = ("export", "deploy")  # what the first worker does by itself, while the others are done
 
-def run_steps(run: Run, watchers: list[Callable[[Event], None]] | None = None) -> None:
+
+def run_steps(run: Run, watchers: list[Callable[[Event], None]] | None = None, workers: Workers = ALONE) -> None:
     """Take the run through its ten steps, from its newest checkpoint if it has one.
 
     Raises what ended it: Stopped after saving, or the TunebookError of the step that failed; both are events first.
     """
+    if workers.first:
+        try:
+            _lead(run, watchers or [], workers)
+        except BaseException as error:
+            workers.report(error)
+            raise
+    else:
+        _follow(run, workers)
+
+
+def _follow(run: Run, workers: Workers) -> None:
+    """A further worker's part: the same steps, nothing written. What ends it reaches the first worker's events."""
+    context = Context(run, run.plan(), None, workers=workers)
+    try:
+        with listen(context):
+            for step in context.plan.workflow.order:
+                if step not in ALONE_STEPS:
+                    STEP_FUNCTIONS[step](context)
+    except BaseException as error:
+        workers.report(error)
+        raise
+
+
+def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -> None:
+    """The whole of a run with one worker, the first worker's part with several."""
     with hold_lock(run.folder) as dead:
         run.folder.joinpath("stop.json").unlink(missing_ok=True)
         again = run.events.exists() and read_status(run).begun
-        context = Context(run, run.plan(), EventWriter(run.events), list(watchers or []))
+        context = Context(run, run.plan(), EventWriter(run.events), watchers, workers=workers)
         context.emit("run", state="started", again=again, reason="")
         if dead:
             message = f"The lock of process {dead.pid} on {dead.host}, which is gone, was taken over."

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from tunebook.errors import Stopped
 from tunebook.files import read_json, write_json
@@ -20,11 +22,16 @@ def listen(context: Context) -> Iterator[None]:
 
     def asked(number: int, _: FrameType | None) -> None:
         if context.stop:
-            os._exit(128 + number)
+            if context.workers.alone:  # a launcher of workers passes on what the terminal has sent them already
+                os._exit(128 + number)
+            return
         context.stop = StopRequest(signal.Signals(number).name, 128 + number)
         if context.state is None or context.engine is None:  # nothing is being trained: nothing to finish first
             raise stopped(context)
 
+    if threading.current_thread() is not threading.main_thread():  # Ray Train works in a thread and stops it itself
+        yield
+        return
     before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
     if hasattr(signal, "SIGHUP"):
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -37,17 +44,21 @@ def listen(context: Context) -> Iterator[None]:
 
 def asked_to_stop(context: Context) -> bool:
     """Has a signal come, or does the run folder hold a request?"""
-    if context.stop is None and (path := context.path("stop.json")).exists():
-        save = True
-        with suppress(OSError, ValueError, AttributeError):
-            save = not read_json(path).get("discard", False)
-        context.stop = StopRequest("tunebook stop", 0, save)
+    path = context.path("stop.json")
+    if context.stop is None and context.workers.first and path.exists():
+        request: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            request = dict(read_json(path))
+        save, code = not request.get("discard", False), request.get("exit_code", 0)
+        context.stop = StopRequest(request.get("who", "tunebook stop"), code, save)
+    for asked in context.workers.gather(context.stop):  # whichever worker is asked, all stop after the same step
+        context.stop = context.stop or asked
     return context.stop is not None
 
 
-def request_stop(run: Run, *, discard: bool) -> None:
+def request_stop(run: Run, *, discard: bool, who: str = "tunebook stop", exit_code: int = 0) -> None:
     """Ask the process that writes `run` to end after its optimizer step."""
-    write_json(run.folder / "stop.json", {"discard": discard})
+    write_json(run.folder / "stop.json", {"discard": discard, "who": who, "exit_code": exit_code})
 
 
 def stopped(context: Context) -> Stopped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from tunebook.errors import RunError, TunebookError
@@ -77,10 +78,10 @@ def _check_extras(plan: Plan) -> None:
         )
 
 
-def start_detached(run: Run) -> int:
+def start_detached(run: Run, options: Sequence[str] = ()) -> int:
     """Start the run in a session of its own, its words going to `run.log`; returns the process id."""
     with (run.folder / "run.log").open("ab") as log:
-        command = [sys.executable, "-m", "tunebook", "resume", str(run.folder)]
+        command = [sys.executable, "-m", "tunebook", "resume", str(run.folder), *options]
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=run.folder
         )

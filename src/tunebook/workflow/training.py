@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from tunebook.errors import CheckpointError, RunError
-from tunebook.evaluate.generate import generate
-from tunebook.evaluate.heldout import held_out_loss
-from tunebook.evaluate.retention import load_probes, measure_retention
+from tunebook.errors import CheckpointError, RunError, WorkerLost
+from tunebook.evaluate.generate import Answer, generate
+from tunebook.evaluate.heldout import HeldOut, held_out_loss
+from tunebook.evaluate.retention import Probes, Question, Retention, load_probes, measure_retention
 from tunebook.evaluate.scores import corpus_scores
-from tunebook.files import read_json, write_json
+from tunebook.files import read_json
 from tunebook.train.checkpoint import damage, load_checkpoint, newest_good, rotate, save_checkpoint, steps_saved
-from tunebook.train.loop import Job, train
+from tunebook.train.loop import EVALUATION, Job, train
 from tunebook.train.optim import load_optimizer_tensors, optimizer_tensors
 from tunebook.train.state import TrainState
+from tunebook.workers.sharding import fill
 from tunebook.workflow.context import Context
 from tunebook.workflow.prepare import settle_totals
 from tunebook.workflow.signals import asked_to_stop, stopped
@@ -38,11 +40,15 @@ def run_training(context: Context) -> dict[str, Any]:
         evaluate=lambda state: evaluate(context, state.step),
         save=lambda state: save(context, state),
         asked_to_stop=lambda: asked_to_stop(context),
+        workers=context.workers,
     )
     looked = {} if context.state.step else _measure_base(context)
     job.time_left = TimeLeft(context.run, plan, job.steps, job.steps_per_epoch, looked)
-    reason = train(job, context.state)
-    if context.stop:
+    try:
+        reason = train(job, context.state)
+    except WorkerLost as error:
+        raise _saved_after_loss(context, error) from error
+    if asked_to_stop(context):
         raise stopped(context)
     context.best_step = context.state.best_step or context.state.step
     context.emit("log", message=f"Training ended: {reason}.")
@@ -67,19 +73,25 @@ def _held_out(context: Context, step: int) -> dict[str, float]:
     """Measure held-out loss as the model stands and write it down; nothing where nothing is held out."""
     values: dict[str, float] = {}
     if len(context.validation_rows):
-        held_out = held_out_loss(
-            context.engine,
-            context.validation_examples,
-            context.validation_rows,
-            context.state.micro_batch_tokens,
-            context.progress("held-out loss"),
-        )
+        held_out = measure_held_out(context)
         name = "heldout-base.json" if step == 0 else f"heldout-step-{step}.json"
-        write_json(context.path("evaluation", name), held_out.to_json(step))
+        context.write(held_out.to_json(step), "evaluation", name)
         values["validation_loss"] = held_out.loss
         if "perplexity" in context.plan.metrics:
             values["perplexity"] = held_out.perplexity
     return values
+
+
+def measure_held_out(context: Context) -> HeldOut:
+    """Held-out loss as the model stands; each worker reads its share of the examples."""
+
+    def read(rows: Sequence[int]) -> Sequence[tuple[str, float, int]]:
+        tell = context.progress("held-out loss")
+        tokens = context.state.micro_batch_tokens
+        return held_out_loss(context.engine, context.validation_examples, rows, tokens, tell).per_example
+
+    rows = [int(row) for row in context.validation_rows]
+    return HeldOut.of(context.workers.share(rows, context.validation_examples.lengths[rows].tolist(), read))
 
 
 def answer_prompts(context: Context, step: int) -> dict[str, float]:
@@ -90,13 +102,17 @@ def answer_prompts(context: Context, step: int) -> dict[str, float]:
         return {}
     examples = [context.validation_examples[int(row)] for row in rows]
     prompts = [[int(token) for token in example.ids[: example.prompt_length]] for example in examples]
-    answers = generate(
-        context.model,
-        context.tokenizer,
-        prompts,
-        max_new_tokens=plan.evaluation.max_new_tokens,
-        on_progress=context.progress("answers to held-out prompts"),
-    )
+
+    def answer(mine: Sequence[list[int]]) -> list[Answer]:
+        return generate(
+            context.model,
+            context.tokenizer,
+            mine,
+            max_new_tokens=plan.evaluation.max_new_tokens,
+            on_progress=context.progress("answers to held-out prompts"),
+        )
+
+    answers = context.workers.share(prompts, [1] * len(prompts), answer)  # how long answers get is not known
     kept = [
         {
             "id": example.id,
@@ -110,7 +126,7 @@ def answer_prompts(context: Context, step: int) -> dict[str, float]:
         for example, prompt, answer in zip(examples, prompts, answers, strict=True)
     ]
     path = f"samples/step-{step}.json"
-    write_json(context.path(path), {"format": 1, "step": step, "answers": kept})
+    context.write({"format": 1, "step": step, "answers": kept}, path)
     context.emit("samples", step=step, path=path)
     values: dict[str, float] = {}
     if "response_length" in plan.metrics:
@@ -126,9 +142,12 @@ def save(context: Context, state: TrainState) -> None:
     if context.stop and not context.stop.save:
         return
     started, folder = time.perf_counter(), context.path("checkpoints")
+    weights = context.workers.whole(context.parameters)
+    optimizer = context.workers.whole(optimizer_tensors(context.optimizer, context.parameters))
+    if not context.workers.first:
+        return
     try:
-        optimizer = optimizer_tensors(context.optimizer, context.parameters)
-        size = save_checkpoint(folder, state.step, context.parameters, optimizer, state.to_json())
+        size = save_checkpoint(folder, state.step, weights, optimizer, state.to_json())
     except CheckpointError as error:
         context.emit("checkpoint", step=state.step, ok=False, best=False, message=str(error))
         return
@@ -147,25 +166,36 @@ def save(context: Context, state: TrainState) -> None:
 
 def load_weights(context: Context, step: int) -> None:
     """Put the trained weights of the checkpoint of `step` into the model."""
-    import torch
-
-    weights = load_checkpoint(context.path("checkpoints"), step).weights
-    with torch.no_grad():
-        for name, parameter in context.parameters.items():
-            parameter.copy_(weights[name])
+    fill(context.parameters, load_checkpoint(context.path("checkpoints"), step).weights)
 
 
 def measure_retention_of(context: Context, name: str) -> None:
     """Measure general ability as the model stands and write `evaluation/retention-<name>.json`."""
     if not context.plan.evaluation.retention:
         return
-    found = measure_retention(context.model, context.tokenizer, load_probes(), context.progress("general ability"))
+    probes, tell = load_probes(), context.progress("general ability")
+
+    def ask(mine: Sequence[Question | str]) -> list[tuple[float, float]]:
+        questions = tuple(each for each in mine if isinstance(each, Question))
+        prose = tuple(each for each in mine if isinstance(each, str))
+        part = measure_retention(context.model, context.tokenizer, Probes(questions, prose), tell)
+        return [*zip(part.correct, part.weight, strict=True), *part.prose]
+
+    items: list[Question | str] = [*probes.questions, *probes.prose]
+    letters = [len(each) if isinstance(each, str) else len(each.query + "".join(each.choices)) for each in items]
+    measured = context.workers.share(items, letters, ask)
+    answers, prose = measured[: len(probes.questions)], measured[len(probes.questions) :]
+    found = Retention(
+        tuple(bool(correct) for correct, _ in answers),
+        tuple(weight for _, weight in answers),
+        tuple((nats, int(tokens)) for nats, tokens in prose),
+    )
     if context.plan.evaluation.tasks:
         from tunebook.evaluate.harness import measure_tasks
 
         asked = context.plan.evaluation
         found = replace(found, tasks=measure_tasks(context.model, context.tokenizer, asked.tasks, asked.task_limit))
-    write_json(context.path("evaluation", f"retention-{name}.json"), found.to_json())
+    context.write(found.to_json(), "evaluation", f"retention-{name}.json")
 
 
 def _measure_base(context: Context) -> dict[str, float]:
@@ -186,12 +216,25 @@ def _measure_base(context: Context) -> dict[str, float]:
     return {name: after - before for name, before, after in zip(names, clock, clock[1:], strict=False)}
 
 
+def _saved_after_loss(context: Context, error: WorkerLost) -> WorkerLost:
+    """`error`, with what was kept: the last whole optimizer step is saved where this worker holds all of it."""
+    workers, step, folder = context.workers, context.state.step, context.path("checkpoints")
+    whole = workers.doing != EVALUATION  # what was lost in mid-evaluation is done again from the checkpoint before
+    if workers.first and not workers.sharded and whole and step and step not in steps_saved(folder):
+        save(context, context.state)
+    saved = steps_saved(folder)
+    kept = f"It is saved at optimizer step {saved[0]}." if saved else "No optimizer step was saved yet."
+    return WorkerLost(
+        error.what, kept=kept, do=f"Go on with `tunebook resume {context.run.name}` on any number of workers."
+    )
+
+
 def _continue_from_checkpoint(context: Context) -> None:
     """Restore the newest good checkpoint, if there is one; damaged ones are named and passed over."""
     folder = context.path("checkpoints")
-    if not steps_saved(folder):
+    if not context.workers.same(steps_saved(folder)):
         return
-    for step, wrong in newest_good(folder):
+    for step, wrong in context.workers.same(list(newest_good(folder))):
         if wrong:
             context.emit("warning", code="damaged_checkpoint", message=f"Checkpoint {step} is passed over: {wrong}.")
             continue
