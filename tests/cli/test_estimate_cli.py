@@ -36,3 +36,16 @@ def test_an_estimate_counts_what_the_plan_asks_for_and_leaves_nothing(home, valu
 @pytest.mark.parametrize(("examples", "size"), [(1, "small"), (999, "small"), (1000, "medium"), (10_000, "large")])
 def test_sizes_are_the_pages(examples, size):
     assert size_of(examples) == size
+
+
+def test_devices_that_are_not_here_are_computed_and_said_to_be(home, values):  # noqa: F811
+    save_plan(make_plan(values), home / "plan.yaml")
+    done = call("estimate", "plan.yaml", "--workers", "4", "--device", "h100", "--json")
+    assert done.code == 0, done.err
+    found = json.loads(done.out)
+    assert (found["workers"], found["device"], found["computed"], found["fits"]) == (4, "h100", True, True)
+    assert found["seconds"] == pytest.approx(found["seconds_per_step"] * found["optimizer_steps"])
+    words = call("estimate", "plan.yaml", "--workers", "4", "--device", "h100")
+    assert "4 x h100 (all-reduce)" in words.out
+    assert "not measured" in words.err
+    assert "Known are" in call("estimate", "plan.yaml", "--device", "abacus").err
