@@ -61,7 +61,8 @@ def steps_of(workers, method, dtype, plain, max_grad_norm=1e9):
                 parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).view_as(parameter))
     if workers.sharded:
         shard(model, workers.world)
-    engine, parameters = make_engine(model, plain=plain), trainable_parameters(model)
+    way = "plain" if plain else "joined" if workers.sharded else "fused"
+    engine, parameters = make_engine(model, way=way), trainable_parameters(model)
     recorder, state = Recorder(workers, parameters), TrainState(micro_batch_tokens=40)
     everything = rows(12)
     job = Job(plan, engine, parameters, recorder, everything, np.arange(12), nothing, nothing, nothing, workers=workers)

@@ -119,7 +119,10 @@ def _assemble(context: Context) -> None:
     context.model = make_trainable(context.model, context.plan)
     if context.workers.sharded:
         shard(context.model, context.workers.world)
-    context.engine = make_engine(context.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
+    way = "joined" if context.workers.sharded else "fused"  # layers of our own do not put split weights together
+    context.engine = make_engine(
+        context.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha, way=way
+    )
     if why := context.engine.why_plain or context.engine.why_joined:
         context.emit("log", message=f"Training goes the {context.engine.way} way: {why}.")
     context.parameters = trainable_parameters(context.model)
