@@ -40,7 +40,7 @@ def run_steps(run: Run, watchers: list[Callable[[Event], None]] | None = None, w
     """
     if workers.first:
         try:
-            _lead(run, watchers or [], workers)
+            _lead(run, list(watchers or []), workers)
         except BaseException as error:
             workers.report(error)
             raise
@@ -86,7 +86,8 @@ def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -
             context.emit("run", state="failed", reason=reason)
             raise
         context.emit("run", state="finished", reason="")
-        remember_run(run)
+        if workers.alone:  # how long steps take on several says nothing about one
+            remember_run(run)
 
 
 def _take(context: Context, step: str) -> None:
