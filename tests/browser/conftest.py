@@ -26,15 +26,24 @@ FLAGS = [
 
 
 class Studio:
-    """`tunebook studio` in `folder`; it can be ended and started again on the same port."""
+    """`tunebook studio PAGES` in `folder`; it can be ended and started again on the same port."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.port = folder, "0"
+    def __init__(self, folder: Path, *pages: Path) -> None:
+        self.folder, self.pages, self.port = folder, pages, "0"
         self.process: subprocess.Popen[str] | None = None
         self.address = ""
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tunebook", "studio", "--no-browser", "--port", self.port]
+        command = [
+            sys.executable,
+            "-m",
+            "tunebook",
+            "studio",
+            "--no-browser",
+            "--port",
+            self.port,
+            *map(str, self.pages),
+        ]
         self.process = subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
@@ -51,11 +60,17 @@ class Studio:
             self.process.terminate()
             self.process.wait(20)
 
+    def kill(self) -> None:
+        """As the system would, without a word."""
+        assert self.process
+        self.process.kill()
+        self.process.wait(20)
+
 
 @contextmanager
-def running(folder: Path):
+def running(folder: Path, *pages: Path):
     """A studio, ended at the end."""
-    studio = Studio(folder)
+    studio = Studio(folder, *pages)
     studio.start()
     try:
         yield studio
@@ -97,7 +112,7 @@ def chromium():
 
 @pytest.fixture
 def studio(tmp_path):
-    run = make_run(tmp_path / "runs" / "done-1", steps=40)
+    run = make_run(tmp_path / "runs" / "done-1", steps=40, review={"policy": "all"})
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3)
     write_report(run.folder)
     with running(tmp_path) as found:

@@ -6,12 +6,14 @@ import math
 import random
 import sys
 import tempfile
+from importlib import resources
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.browser.conftest import browser, running
 from tests.evaluate.runs import base_answer, make_run, samples, tuned_answer
+from tests.tiny import save_tiny
 from tunebook.files import write_json
 from tunebook.plan.files import make_plan, save_plan
 from tunebook.plan.schema import Plan
@@ -26,7 +28,10 @@ VIEWS = {
     "page": "/pages/phase-3-fine-tuning",
     "run": "/runs/house-style-2",
     "report": "/runs/house-style-1/report",
-    "data": "/data",
+    "review": "/runs/house-style-1/review",
+    "compare": "/compare?with=house-style-1,house-style-3",
+    "data": "/data?file=rows.jsonl&model=tiny",
+    "author": "/author",
 }
 LOOKS = {"light": (1280, 860, "light"), "dark": (1280, 860, "dark"), "phone": (390, 844, "light")}
 
@@ -96,7 +101,10 @@ def main(target: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_run(folder / "runs" / "house-style-1")
+        make_run(folder / "runs" / "house-style-1", review={"policy": "all"})
+        make_run(folder / "runs" / "house-style-3", seed=2, gain=0.8, training={"learning_rate": 3e-4})
+        save_tiny(folder / "tiny", max_position_embeddings=2048)
+        (folder / "rows.jsonl").write_bytes((resources.files("tunebook") / "demo" / "examples.jsonl").read_bytes())
         queue(folder)
         failed(folder / "runs")
         run = half_way(folder / "runs")

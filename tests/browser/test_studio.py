@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.evaluate.runs import make_run
 from tests.studio.conftest import plan
 from tunebook.runs.events import EventWriter
 from tunebook.runs.store import create_run
@@ -15,7 +16,16 @@ from tunebook.runs.store import create_run
 pytestmark = pytest.mark.heavy
 AXE = Path(__file__).parents[2] / "scripts" / "node_modules" / "axe-core" / "axe.min.js"
 KEY = "phase-3-fine-tuning"
-VIEWS = ["/", "/runs/done-1", f"/pages/{KEY}", "/data", "/runs/done-1/report"]
+VIEWS = [
+    "/",
+    "/runs/done-1",
+    f"/pages/{KEY}",
+    "/data?file=rows.jsonl&model=",
+    "/runs/done-1/report",
+    "/runs/done-1/review",
+    "/compare?with=done-1",
+    "/author",
+]
 
 
 def order_of(page):
@@ -104,7 +114,7 @@ def test_a_run_is_watched_live_and_the_curve_goes_on_after_the_studio_was_away(p
     page.goto(f"{studio.base}/runs/live-1")
     page.locator(".legend b").first.wait_for()
     steps(50, 80)
-    page.locator(".legend b", has_text="79").wait_for()
+    page.locator(".legend").get_by_text("79", exact=True).wait_for()
     cookie = next(item for item in page.context.cookies() if item["name"].startswith("tunebook"))
     studio.end()
     page.get_by_text("Waiting for the studio").wait_for()
@@ -112,7 +122,7 @@ def test_a_run_is_watched_live_and_the_curve_goes_on_after_the_studio_was_away(p
     page.faults.clear()  # the browser says itself that nothing answers
     studio.start()
     page.context.add_cookies([{**cookie, "value": studio.address.split("token=")[1]}])
-    page.locator(".legend b", has_text="99").wait_for()
+    page.locator(".legend").get_by_text("99", exact=True).wait_for()
     page.faults.clear()
 
 
@@ -127,6 +137,163 @@ def test_what_a_model_or_a_file_says_is_text(page, studio):
     page.locator(".pair").first.wait_for()
     assert hard in page.locator(".said .tuned p").first.inner_text()
     assert page.evaluate("() => window.__x") is None
+
+
+def test_tasks_ticked_off_show_in_the_other_tab_and_after_a_restart(page, studio):
+    page.goto(f"{studio.base}/pages/{KEY}")
+    other = page.context.new_page()
+    other.goto(f"{studio.base}/pages/{KEY}")
+    other.get_by_text("shape only").wait_for()
+    page.locator(".tasks input").nth(1).check()
+    other.locator(".tasks input:checked").wait_for()
+    page.reload()
+    page.locator(".tasks input:checked").wait_for()
+    assert page.locator(".tasks input").evaluate_all("all => all.map(one => one.checked)")[:3] == [False, True, False]
+
+
+def test_a_review_is_done_with_keys_alone(page, studio):
+    page.goto(f"{studio.base}/runs/done-1/review")
+    page.locator(".question").wait_for()
+    total = int(page.locator("#count").inner_text().split()[2])
+    for number in range(total):
+        page.locator(".judge", has_text="A is better").wait_for()
+        assert page.locator(".whose").count() == 0
+        page.keyboard.press("asb"[number % 3])
+        page.locator(".told").wait_for()
+        page.keyboard.press("r" if number % 2 else "k")
+        page.locator(".told").wait_for(state="detached")
+    page.get_by_text("All judged").wait_for()
+    rows = [json.loads(line) for line in (studio.folder / "runs/done-1/reviews.jsonl").read_text().splitlines()]
+    assert len({row["id"] for row in rows}) == total
+    assert {row["action"] for row in rows} == {"keep", "reject"}
+
+
+def test_a_fixed_answer_is_kept_and_a_verdict_can_be_taken_anew(page, studio):
+    page.goto(f"{studio.base}/runs/done-1/review")
+    page.locator(".question").wait_for()
+    page.keyboard.press("b")
+    page.locator(".told").wait_for()
+    page.keyboard.press("f")
+    page.locator(".fixing textarea").fill("As it <b>should</b> be")
+    page.keyboard.press("Control+Enter")
+    page.locator(".judge", has_text="A is better").wait_for()
+    rows = (studio.folder / "runs/done-1/reviews.jsonl").read_text().splitlines()
+    assert json.loads(rows[-1])["fixed"] == "As it <b>should</b> be"
+    page.keyboard.press("u")
+    page.keyboard.press("u")
+    page.locator(".judge", has_text="A is better").wait_for()
+    page.keyboard.press("s")
+    page.locator(".told", has_text="the same").wait_for()
+    page.get_by_text("1 verdict:").wait_for()
+
+
+def test_a_file_is_dropped_looked_at_and_taken_to_a_page(page, studio):
+    page.goto(f"{studio.base}/data")
+    page.locator("#model").fill("")
+    rows = '{"prompt": "<b>hi</b>", "completion": "yes"}\n' * 4
+    page.evaluate(
+        """text => {
+            const data = new DataTransfer();
+            data.items.add(new File([text], "dropped.jsonl"));
+            document.body.dispatchEvent(new DragEvent("drop", {dataTransfer: data, bubbles: true, cancelable: true}));
+        }""",
+        rows,
+    )
+    page.get_by_text("Every row can be trained on.").wait_for(timeout=60_000)
+    assert (studio.folder / "dropped.jsonl").read_text() == rows
+    page.get_by_role("link", name="Use it on a page").click()
+    page.locator("#plan dl").first.wait_for()
+    assert page.locator("#data").input_value() == "dropped.jsonl"
+
+
+def test_columns_of_an_unknown_form_are_mapped_by_hand(page, studio):
+    rows = "".join(json.dumps({"frage": f"what {n}", "antwort": f"that {n}"}) + "\n" for n in range(6))
+    (studio.folder / "german.jsonl").write_text(rows)
+    page.goto(f"{studio.base}/data")
+    page.locator("#model").fill("")
+    page.locator("#file").select_option("german.jsonl")
+    page.get_by_role("button", name="Look at it").click()
+    page.locator(".notice.bad", has_text="frage").wait_for(timeout=60_000)
+    for place, (ours, yours) in enumerate([("prompt", "frage"), ("completion", "antwort")]):
+        page.locator(".mapping select").nth(place).select_option(ours)
+        page.locator(".mapping input").nth(place).fill(yours)
+    page.get_by_role("button", name="Look again").click()
+    page.get_by_text("Every row can be trained on.").wait_for(timeout=60_000)
+    assert "data.columns" in page.get_by_role("link", name="Use it on a page").get_attribute("href")
+
+
+def test_a_page_of_ones_own_is_written_mended_and_answered(page, studio):
+    page.goto(f"{studio.base}/author")
+    page.get_by_role("button", name="Begin with an example").click()
+    page.get_by_text("can be answered").wait_for()
+    text = page.locator("#text").input_value()
+    page.locator("#text").fill(text.replace("type: select", "type: selct"))
+    page.locator(".source .row.error p", has_text="select").wait_for()
+    assert page.get_by_role("button", name="Keep and answer it").is_disabled()
+    page.locator("#text").fill(text)
+    page.get_by_text("can be answered").wait_for()
+    page.get_by_role("button", name="Keep and answer it").click()
+    page.wait_for_url("**/pages/own-my-first-page")
+    page.get_by_text("shape only").wait_for()
+
+
+def test_a_spike_of_one_step_in_a_hundred_thousand_is_seen(page, studio):
+    run = create_run("long-1", studio.folder / "runs", plan())
+    events = EventWriter(run.events)
+    events.emit("run", state="started", reason="", pid=1)
+    line = {"kind": "metrics", "epoch": 1.0, "parts": {}}
+    with run.events.open("a") as file:
+        for step in range(1, 100_001):
+            loss = 90.0 if step == 50_000 else 2.0
+            values = {"training_loss": loss}
+            file.write(json.dumps({"seq": step + 1, "time": 1.0, **line, "step": step, "values": values}) + "\n")
+    page.goto(f"{studio.base}/runs/long-1")
+    page.locator(".legend").get_by_text("100,000", exact=True).wait_for(timeout=30_000)
+    page.locator("#chart canvas").wait_for()
+    high = page.evaluate(
+        """() => {
+            const canvas = document.querySelector("#chart canvas"), paint = canvas.getContext("2d");
+            const {width, height} = canvas, found = new Set();
+            const {data} = paint.getImageData(0, 0, width, height);
+            for (let x = 0; x < width; x++) for (let y = 0; y < height / 4; y++) {
+                const [r, g, b, a] = data.slice(4 * (y * width + x), 4 * (y * width + x) + 4);
+                if (a > 30 && g - r > 20) found.add(Math.round(100 * x / width));
+            }
+            return [...found];
+        }"""
+    )
+    assert high
+    assert all(48 <= place <= 58 for place in high)
+
+
+def test_other_runs_are_laid_over_and_stay_in_the_address(page, studio):
+    run = create_run("other-1", studio.folder / "runs", plan())
+    events = EventWriter(run.events)
+    events.emit("run", state="started", reason="", pid=1)
+    for step in range(1, 60):
+        events.emit("metrics", step=step, epoch=step / 10, values={"training_loss": 3 / step}, parts={"data": 1.0})
+    page.goto(f"{studio.base}/runs/done-1")
+    page.locator("#over").select_option("other-1")
+    page.locator(".legend", has_text="other-1").wait_for()
+    page.wait_for_url("**/runs/done-1?over=other-1")
+    events.emit("metrics", step=60, epoch=6.0, values={"training_loss": 0.0123}, parts={"data": 1.0})
+    page.locator(".legend b", has_text="0.0123").wait_for()
+    page.reload()
+    page.locator(".legend", has_text="other-1").wait_for()
+    page.get_by_role("button", name="Take other-1 off").click()
+    page.locator(".legend", has_text="other-1").wait_for(state="detached")
+
+
+def test_runs_are_compared_in_a_table_and_their_answers_side_by_side(page, studio):
+    make_run(studio.folder / "runs" / "done-2", steps=40, seed=3, training={"learning_rate": 1e-4})
+    page.goto(f"{studio.base}/compare?with=done-1,done-2")
+    table = page.locator(".comparison")
+    table.wait_for(timeout=60_000)
+    assert table.locator("thead th").all_inner_texts() == ["Base", "done-1", "done-2"]
+    assert table.locator("tr.differs", has_text="Learning rate").count() == 1
+    assert page.locator("#answers .columns").first.locator("> div").count() == 3
+    page.get_by_role("button", name="Leave out done-1").click()
+    page.wait_for_url("**/compare?with=done-2")
 
 
 @pytest.mark.parametrize("view", VIEWS)

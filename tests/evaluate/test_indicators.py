@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from tests.evaluate.runs import ability, base_answer, held_out, make_run, samples, tuned_answer
+from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.indicators import answers, judge, retention, training_loss, validation
 from tunebook.evaluate.record import HeldOutRow, read_record
-from tunebook.evaluate.retention import Retention
 from tunebook.files import write_json
 
 

@@ -10,7 +10,8 @@ import torch
 from tests.tiny import tiny_model, tiny_tokenizer
 from tunebook.errors import DataError
 from tunebook.evaluate import retention
-from tunebook.evaluate.retention import Probes, Question, Retention, load_probes, measure_retention
+from tunebook.evaluate.ability import Retention
+from tunebook.evaluate.retention import Probes, Question, load_probes, measure_retention
 from tunebook.model.attention import NAME
 
 TOKENIZER = tiny_tokenizer()

@@ -26,7 +26,7 @@ def plan():
 @pytest.fixture
 def place(tmp_path):
     """A finished run, and one whose process is gone and whose loss was not a number."""
-    make_run(tmp_path / "runs" / "done-1", steps=40)
+    make_run(tmp_path / "runs" / "done-1", steps=40, review={"policy": "all"})
     run = create_run("broken-1", tmp_path / "runs", plan())
     events = EventWriter(run.events)
     events.emit("run", state="started", reason="", pid=1)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.studio.conftest import CHANGE
 from tunebook.pages.answers import load_answers
+from tunebook.steps import STEPS
 
 KEY = "phase-3-fine-tuning"
 HARD = ["<script>alert(1)</script>", "עברית ‮abc", "🙂" * 50, "a\nb\n  c: [", "{{ 7*7 }}", "'; --", "x" * 1_000_000]
@@ -68,7 +69,7 @@ def test_a_page_of_ones_own_is_found_and_its_faults_are_told_by_line(client, pla
     assert {key for key in rows if key.startswith("own-")} == {"own-mine", "own-broken"}
     assert rows["own-broken"]["faults"] == 1
     assert give({"who": "me"}, "own-mine").json()["values"] == {"who": "me"}
-    assert "line 5" in client.get("/pages/own-broken").text
+    assert [fault["line"] for fault in client.get("/api/pages/own-broken/source").json()["problems"]] == [5]
     assert give({"who": "me"}, "own-broken").status_code == 409
 
 
@@ -100,3 +101,60 @@ def test_a_request_that_does_not_fit_is_told_so(client):
         answer = client.post("/api/rules", headers=CHANGE, content=body)
         assert answer.status_code == 422
         assert answer.json()["error"]["what"]
+
+
+def test_tasks_that_are_ticked_off_are_kept_and_other_tabs_are_told(client, place):
+    at = f"/api/pages/{KEY}/tasks"
+    assert client.get(at).json() == {"done": []}
+    before = place.answers_stamp(KEY)
+    client.post(at, json={"done": ["Order the steps", "<b>"]}, headers=CHANGE)
+    assert client.get(at).json() == {"done": ["Order the steps", "<b>"]}
+    assert place.answers_stamp(KEY) != before
+    place.tasks_file(KEY).write_text("{damaged")
+    assert client.get(at).json() == {"done": []}
+    assert client.get("/api/pages/nowhere/tasks").status_code == 404
+
+
+GOOD = "---\ntitle: Mine\n---\n\n## Ask\n\n{type: form}\n\n**Why?**\n\n{type: textarea}\n"
+BAD = GOOD.replace("textarea", "textaera")
+
+
+def test_faults_of_a_text_are_told_by_line(client):
+    found = client.post("/api/pages/check", json={"text": BAD}, headers=CHANGE).json()
+    assert not found["ok"]
+    fault = found["problems"][-1]
+    assert found["lines"][fault["line"] - 1] == "{type: textaera}"
+    assert (fault["severity"], "textarea" in fault["message"]) == ("error", True)
+    assert client.post("/api/pages/check", json={"text": GOOD}, headers=CHANGE).json()["ok"]
+
+
+def test_a_page_of_ones_own_is_kept_and_can_be_answered_and_nothing_is_written_over(client, place):
+    made = client.post("/api/pages", json={"text": GOOD, "name": "../My Page!.md"}, headers=CHANGE)
+    assert (made.status_code, made.json()["key"]) == (201, "own-my-page")
+    assert (place.folder / "pages" / "my-page.md").read_text() == GOOD
+    assert client.get("/api/pages/own-my-page").json()["title"] == "Mine"
+    again = client.post("/api/pages", json={"text": GOOD, "name": "my page"}, headers=CHANGE)
+    assert (again.status_code, "already" in again.json()["error"]["what"]) == (409, True)
+    assert client.post("/api/pages", json={"text": BAD, "name": "bad"}, headers=CHANGE).status_code == 409
+    assert not (place.folder / "pages" / "bad.md").exists()
+
+
+def test_a_page_that_cannot_be_answered_shows_its_source_and_is_looked_at_again(client, place):
+    (place.folder / "mine.md").write_text(BAD)
+    assert "cannot be answered yet" in client.get("/pages/own-mine").text
+    found = client.get("/api/pages/own-mine/source").json()
+    assert not found["ok"]
+    (place.folder / "mine.md").write_text(GOOD + "\n")
+    again = client.get("/api/pages/own-mine/source").json()
+    assert again["ok"]
+    assert again["stamp"] != found["stamp"]
+    assert 'data-key="own-mine"' in client.get("/pages/own-mine").text
+    assert client.get(f"/api/pages/{KEY}/source").status_code == 404
+
+
+def test_rows_in_an_unworkable_place_are_named_by_their_own_text(client):
+    lines = [step.title.upper() for step in STEPS]
+    lines[0], lines[6] = lines[6], lines[0]
+    found = client.post("/api/order", json={"lines": lines}, headers=CHANGE).json()
+    assert lines[0] in found["misplaced"]
+    assert set(found["misplaced"]) <= set(lines)

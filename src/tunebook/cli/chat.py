@@ -19,20 +19,24 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("name", metavar="RUN-or-MODEL")
 @click.option("--with-base", is_flag=True, help="Show the base model's answer before the tuned one's.")
+@click.option("--step", type=click.IntRange(min=1), help="A run's checkpoint of this step, not its result.")
 @click.option("--once", metavar="TEXT", help="Ask this, print the answer and end.")
 @click.option("--system", metavar="TEXT", help="A system message to begin with.")
 @click.option(
     "--temperature", type=click.FloatRange(min=0), default=0.0, help="0 (default): always the likeliest token."
 )
 @click.option("--max-new-tokens", type=click.IntRange(min=1), default=512, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Speak JSON lines, for programs (docs/studio.md).")
 @runs_option
 def chat(
     name: str,
     with_base: bool,
+    step: int | None,
     once: str | None,
     system: str | None,
     temperature: float,
     max_new_tokens: int,
+    as_json: bool,
     runs_dir: str | None,
 ) -> None:
     """Talk to RUN-or-MODEL. Questions come from the keyboard, or line by line from a pipe.
@@ -42,10 +46,15 @@ def chat(
     from tunebook.cli.quiet import quiet_libraries
 
     quiet_libraries()
-    talkers = _load(name, with_base, runs_dir)
+    talkers = _load(name, with_base, step, runs_dir)
     for talker in talkers:
         talker.temperature, talker.max_new_tokens = temperature, max_new_tokens
         talker.chat = [{"role": "system", "content": system}] if system else []
+    if as_json:
+        from tunebook.export.talk_json import speak
+
+        speak(talkers)
+        return
     if once is not None:
         _answer(talkers, once)
         return
@@ -64,7 +73,7 @@ def chat(
                 say(str(error))
 
 
-def _load(name: str, with_base: bool, runs_dir: str | None) -> list[Talker]:
+def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) -> list[Talker]:
     from tunebook.export.talk import Talker
     from tunebook.model.sources import find_model, load_model, load_tokenizer
     from tunebook.runs.store import open_run, runs_folder
@@ -80,13 +89,13 @@ def _load(name: str, with_base: bool, runs_dir: str | None) -> list[Talker]:
                 f"There is no run '{name}' in {runs} and no model of that name.",
                 do="`tunebook runs` lists the runs; a model is a folder, a .gguf file, a hub id or smollm2-135m.",
             ) from error
-        if with_base:
-            raise click.UsageError(f"--with-base needs a run; '{name}' is a model.")
+        if with_base or step:
+            raise click.UsageError(f"--with-base and --step need a run; '{name}' is a model.")
         say(f"Loading {name} ...")
         return [Talker(name, load_model(name), load_tokenizer(name))]
     run = open_run(name, runs)
-    say(f"Loading the result of '{run.name}' ...")
-    model, tokenizer = load_tuned(run)
+    say(f"Loading {f'checkpoint {step}' if step else 'the result'} of '{run.name}' ...")
+    model, tokenizer = load_tuned(run, step)
     tuned = Talker("tuned", model, tokenizer)
     if not with_base:
         return [tuned]

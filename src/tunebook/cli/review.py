@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,10 +45,10 @@ def _policy_options(command: Any) -> Any:
 @runs_option
 def judge(run: str, reviewer: str | None, policy: Any, count: int | None, runs_dir: str | None) -> None:
     """Judge answers of RUN in the terminal, one after the other; what was judged is kept at once."""
-    from tunebook.evaluate.review import queue, read_reviews, waiting
+    from tunebook.evaluate.review import default_reviewer, queue, read_reviews, waiting
 
     folder = open_run(run, runs_folder(runs_dir)).folder
-    reviewer = reviewer or _user()
+    reviewer = reviewer or default_reviewer()
     items = queue(folder, policy, count)
     left = waiting(items, read_reviews(folder), reviewer)
     if not left:
@@ -116,11 +115,9 @@ def _judge(folder: Path, item: Item, reviewer: str, where: str) -> bool:
     choice = _ask("Which answers better? a, b, s (same), n (next), q (quit)", "absnq")
     if choice in "nq":
         return choice == "n"
-    first = item.first(reviewer)
-    better = {"a": first, "b": "base" if first == "tuned" else "tuned", "s": ""}[choice]
-    verdict: Any = {"tuned": "better", "base": "worse", "": "same"}[better]
-    letter = "A" if first == "tuned" else "B"
-    click.echo(f"{letter} is the tuned model's, at step {item.step}.")
+    chosen: Any = "same" if choice == "s" else choice
+    verdict = item.verdict(reviewer, chosen)
+    click.echo(f"{item.tuned_place(reviewer).upper()} is the tuned model's, at step {item.step}.")
     act = _ask("Its answer: k (keep), f (fix), r (reject), x (reject the whole checkpoint)", "kfrx", "k")
     fixed = _fixed(item.tuned) if act == "f" else None
     action: Any = "reject" if act == "x" else "keep" if act == "f" and not fixed else _ACTIONS[act]
@@ -157,10 +154,3 @@ def _fixed(text: str) -> str | None:
     except click.ClickException:
         edited = click.prompt("The answer as it should be", default="", show_default=False)
     return edited.strip() if edited and edited.strip() and edited.strip() != text.strip() else None
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "reviewer"

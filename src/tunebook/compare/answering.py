@@ -15,9 +15,10 @@ from tunebook.compare.questions import Question
 from tunebook.compare.sides import Side
 from tunebook.data.template import Refused, prompt_text
 from tunebook.errors import ModelError
+from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.address import Address
 from tunebook.evaluate.generate import generate
-from tunebook.evaluate.retention import Retention, load_probes, measure_retention
+from tunebook.evaluate.retention import load_probes, measure_retention
 
 TIMED = 3
 Progress = Callable[[int, int], None]

@@ -19,8 +19,8 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.record import Answers, HeldOutRow, Record
-from tunebook.evaluate.retention import Retention
 from tunebook.evaluate.scores import AnswerScore, corpus_scores, score_answers
 from tunebook.evaluate.stats import Interval, paired_difference, paired_share
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import TunebookError
-from tunebook.evaluate.retention import Retention
+from tunebook.evaluate.ability import Retention
 from tunebook.files import read_json
 from tunebook.plan.schema import Plan
 from tunebook.runs.events import Event, read_events

@@ -11,6 +11,7 @@ answer counts instead of the earlier one.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import json
 import os
@@ -53,6 +54,16 @@ class Item:
         """Both answers in the order in which this reviewer sees them."""
         return (self.base, self.tuned) if self.first(reviewer) == "base" else (self.tuned, self.base)
 
+    def tuned_place(self, reviewer: str) -> Literal["a", "b"]:
+        """Where this reviewer sees the tuned answer."""
+        return "a" if self.first(reviewer) == "tuned" else "b"
+
+    def verdict(self, reviewer: str, chosen: Literal["a", "b", "same"]) -> Literal["better", "same", "worse"]:
+        """What it means for the tuned answer that this reviewer chose `a`, `b` or neither."""
+        if chosen == "same":
+            return "same"
+        return "better" if chosen == self.tuned_place(reviewer) else "worse"
+
 
 def queue(folder: Path, policy: Policy | None = None, count: int | None = None) -> list[Item]:
     """What is to be read, newest checkpoint last. Policy and count are the plan's unless given.
@@ -81,6 +92,14 @@ def steps_with_answers(folder: Path) -> list[int]:
     """Optimizer steps at which the held-out prompts were answered, without the base."""
     names = (re.fullmatch(r"step-(\d+)\.json", path.name) for path in (folder / "samples").glob("step-*.json"))
     return sorted(int(match[1]) for match in names if match and match[1] != "0")
+
+
+def default_reviewer() -> str:
+    """Who judges when nobody is named: the user of this machine."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "reviewer"
 
 
 def waiting(items: list[Item], reviews: list[Review], reviewer: str) -> list[Item]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 from typing import Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import Field
 from starlette.responses import Response
 
+from tunebook.errors import DataError, TunebookError
 from tunebook.studio.api_runs import Here, Nothing
 from tunebook.studio.command import call_json
-from tunebook.studio.reply import Json
+from tunebook.studio.reply import Json, run_in_threadpool, tell
 
 routes = APIRouter(prefix="/api/data")
 
@@ -22,6 +24,7 @@ class Look(Nothing):
     model: str = Field("", max_length=1000)
     max_length: int = Field(1024, ge=8, le=10_000_000)
     too_long: Literal["drop", "cut", "refuse"] = "drop"
+    columns: dict[str, str] = Field({}, max_length=20)
 
 
 class Row(Nothing):
@@ -30,6 +33,7 @@ class Row(Nothing):
     file: str = Field(max_length=1000)
     model: str = Field(min_length=1, max_length=1000)
     row: int = Field(ge=1)
+    columns: dict[str, str] = Field({}, max_length=20)
 
 
 @routes.get("")
@@ -40,15 +44,39 @@ def files(place: Here) -> Response:
 
 @routes.post("/check")
 def check(look: Look, place: Here) -> Response:
-    """What `tunebook data check --json` finds."""
+    """What `tunebook data check --json` finds; `error` for a file that cannot be read as rows."""
     path = place.data_file(look.file)
     arguments = ["data", "check", "--json", f"--max-length={look.max_length}", f"--too-long={look.too_long}"]
-    arguments += [f"--model={look.model}"] if look.model else []
-    return Json(call_json([*arguments, "--", str(path)], place.folder))
+    arguments += [*([f"--model={look.model}"] if look.model else []), *_columns(look.columns)]
+    try:
+        return Json(call_json([*arguments, "--", str(path)], place.folder))
+    except TunebookError as error:
+        return Json(tell(error))
 
 
 @routes.post("/show")
 def show(row: Row, place: Here) -> Response:
     """A row token by token, with what is trained, as `tunebook data show --json` prints it."""
-    arguments = ["data", "show", "--json", f"--model={row.model}", f"--row={row.row}"]
+    arguments = ["data", "show", "--json", f"--model={row.model}", f"--row={row.row}", *_columns(row.columns)]
     return Json(call_json([*arguments, "--", str(place.data_file(row.file))], place.folder, seconds=120))
+
+
+@routes.post("/files/{name}", status_code=201)
+async def keep(name: str, request: Request, place: Here) -> Response:
+    """Keep the bytes that are sent as a data file of the working folder, under a name that is free."""
+    target = place.free_data_file(name)
+    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        with part.open("xb") as file:
+            async for piece in request.stream():
+                await run_in_threadpool(file.write, piece)
+        part.rename(target)
+    except OSError as error:
+        raise DataError(f"{target.name} could not be written ({error.strerror or error}).", do="Free space.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return Json({"file": target.name}, 201)
+
+
+def _columns(mapping: dict[str, str]) -> list[str]:
+    return [f"--columns={ours}={yours}" for ours, yours in mapping.items()]

@@ -10,9 +10,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from tunebook.errors import PageError
+from tunebook.files import read_json, write_json, write_text
 from tunebook.pages.answers import check_answers, kept_answers, save_answers
-from tunebook.pages.order import check_order
+from tunebook.pages.order import check_order, step_of
 from tunebook.pages.page import Page
+from tunebook.pages.parser import MAX_BYTES, parse_page
 from tunebook.pages.parts import Answer
 from tunebook.studio.api_runs import Here, Nothing
 from tunebook.studio.place import Place
@@ -20,12 +22,26 @@ from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api")
 _writing = Lock()
+_MOST_LINES = 5000  # shown of a page's source
 
 
 class Changes(Nothing):
     """Answers by id, as given; an empty one takes an answer back."""
 
     changes: dict[str, str | list[str]] = Field(max_length=10_000)
+
+
+class Tasks(Nothing):
+    """The tasks that are ticked off, by their words."""
+
+    done: list[str] = Field(max_length=1000)
+
+
+class Source(Nothing):
+    """A page's Markdown; with a name it is kept in `pages/`."""
+
+    text: str = Field(max_length=MAX_BYTES)
+    name: str = Field("", max_length=80)
 
 
 class Prose(Nothing):
@@ -80,6 +96,44 @@ def answer(key: str, given: Changes, place: Here) -> Response:
     return Json({"values": kept, "faults": wrong, "missing": [fault.where for fault in missing], "dropped": len(old)})
 
 
+@routes.get("/pages/{key}/tasks")
+def tasks(key: str, place: Here) -> Response:
+    """The tasks of a page that are ticked off."""
+    place.page(key)
+    return Json({"done": read_tasks(place, key)})
+
+
+@routes.post("/pages/{key}/tasks")
+def tick(key: str, given: Tasks, place: Here) -> Response:
+    """Keep which tasks of a page are ticked off."""
+    place.page(key)
+    write_json(place.tasks_file(key), {"done": given.done})
+    return Json({"done": given.done})
+
+
+@routes.get("/pages/{key}/source")
+def source(key: str, place: Here) -> Response:
+    """A page of the user's own, line by line, with its faults as they are now."""
+    stamp, data = place.page_source(key)
+    return Json({"stamp": stamp} | checked(data))
+
+
+@routes.post("/pages/check")
+def check(given: Source) -> Response:
+    """The faults of a Markdown text, by line."""
+    return Json(checked(given.text.encode("utf-8", "replace")))
+
+
+@routes.post("/pages", status_code=201)
+def keep(given: Source, place: Here) -> Response:
+    """Keep a Markdown text as a page in `pages/`. PageError when it has faults, or the name is taken."""
+    data = given.text.encode("utf-8", "replace")
+    parse_page(data, given.name).require()
+    path = place.new_page_file(given.name)
+    write_text(path, data.decode())
+    return Json({"key": next((key for key, file in place.page_files().items() if file == path), "")}, 201)
+
+
 @routes.post("/rules")
 def rules(given: Prose) -> Response:
     """What Tunebook reads in a text: rules and settings, each with its words, and the pieces it did not understand."""
@@ -101,7 +155,25 @@ def rules(given: Prose) -> Response:
 def order(given: Order) -> Response:
     """Judge an order of the ten steps, as `tunebook order check --json` does, with a sentence for each fault."""
     found = check_order(given.lines)
-    return Json(found.to_json() | {"sentences": found.sentences(), "misplaced": list(found.misplaced)})
+    misplaced = [line for line in given.lines if step_of(line) in found.misplaced]
+    told = {"sentences": found.sentences(), "misplaced": misplaced}
+    return Json(found.to_json() | told)
+
+
+def checked(data: bytes) -> dict[str, Any]:
+    """A page's title, lines and problems."""
+    found = parse_page(data, "page")
+    problems = [{"line": one.line, "severity": one.severity, "message": one.message} for one in found.problems]
+    lines = data[:MAX_BYTES].decode("utf-8", "replace").splitlines()[:_MOST_LINES]
+    return {"ok": found.ok, "title": found.title, "asked": len(found.questions), "lines": lines, "problems": problems}
+
+
+def read_tasks(place: Place, key: str) -> list[str]:
+    """The tasks that are ticked off; none when the file is damaged."""
+    try:
+        return [str(task) for task in read_json(place.tasks_file(key))["done"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def page_row(place: Place, key: str) -> dict[str, Any]:

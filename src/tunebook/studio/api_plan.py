@@ -7,6 +7,7 @@ itself are the command line's work.
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +85,24 @@ def facts(wanted: Wanted, place: Here) -> Response:
     return plan(wanted, place)
 
 
+@routes.post("/estimate")
+def estimate(wanted: Wanted, place: Here) -> Response:
+    """What the run will take: a few steps are measured by `tunebook estimate`, in a process of its own."""
+    path = place.data_file(wanted.data)
+    made = _here(_compile(wanted, place, _known.get(_key(wanted, place)), str(path)), place)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "plan.yaml"
+        save_plan(made, file)
+        return Json(call_json(["estimate", "--json", "--", str(file)], place.folder))
+
+
 @routes.post("/runs", status_code=202)
 def start(wanted: Started, place: Here) -> Response:
     """Keep the plan in `plans/`, and start it with `tunebook run --detach`; answers with the run's name."""
     path = place.data_file(wanted.data)
     name = check_name(wanted.name) if wanted.name else free_name(path.stem, place.runs)
     check_free(name, place.runs)
-    made = _compile(wanted, place, _known.get(_key(wanted, place)), str(path))
-    if (here := place.folder / wanted.model).exists():  # paths in a plan count from the plan's own folder
-        made = made.model_copy(update={"model": made.model.model_copy(update={"name": str(here)})})
+    made = _here(_compile(wanted, place, _known.get(_key(wanted, place)), str(path)), place)
     file = place.plan_file(name)
     save_plan(made, file)
     done = call(["run", f"--name={name}", f"--runs={place.runs}", "--detach", "--", str(file)], place.folder)
@@ -128,6 +138,14 @@ def _compile(wanted: Wanted, place: Place, facts: Facts | None, data: str = "") 
     if unfinished:
         raise PlanError("Some answers are not finished.", do="Answer what is named below.", faults=unfinished)
     return made
+
+
+def _here(plan: Plan, place: Place) -> Plan:
+    """`plan` with a model of the working folder named by its whole path: paths in a plan count from the plan's own."""
+    here = place.folder / plan.model.name
+    return (
+        plan.model_copy(update={"model": plan.model.model_copy(update={"name": str(here)})}) if here.exists() else plan
+    )
 
 
 def _question(page: Any, name: str) -> str:

@@ -95,7 +95,8 @@ def log(name: str, place: Here) -> Response:
 def report(name: str, place: Here) -> Response:
     """The success report: the one in the run folder while nothing changed since, else made by `tunebook report`."""
     found = place.run(name)
-    if _stamp(found.report) >= max(_stamp(found.events), _stamp(found.folder / "reviews.jsonl"), 1):
+    later = ("events.jsonl", "reviews.jsonl", "export/export.json", "export/deployment.json")
+    if _stamp(found.report) >= max(1, *(_stamp(found.folder / name) for name in later)):
         with suppress(OSError, ValueError):
             return Json(read_json(found.report))
     return Json(call_json(["report", "--json", "--runs", str(place.runs), "--", found.name], place.folder, seconds=300))

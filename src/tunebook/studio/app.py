@@ -14,7 +14,18 @@ from starlette.types import ASGIApp
 
 import tunebook
 from tunebook.errors import TunebookError
-from tunebook.studio import api_data, api_machine, api_pages, api_plan, api_queue, api_runs, views
+from tunebook.studio import (
+    api_data,
+    api_machine,
+    api_pages,
+    api_plan,
+    api_queue,
+    api_review,
+    api_runs,
+    api_work,
+    chat,
+    views,
+)
 from tunebook.studio.guard import Guard
 from tunebook.studio.place import Place
 from tunebook.studio.reply import FAULTS, Json, add_handlers, tell
@@ -44,7 +55,8 @@ def create_app(
             return Json(tell(error), status)
         return views.draw("fault", status, here="", error=error)
 
-    for room in (api_runs, api_queue, api_pages, api_plan, api_data, api_machine, views):
+    rooms = (api_runs, api_review, api_work, api_queue, chat, api_pages, api_plan, api_data, api_machine, views)
+    for room in rooms:
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=STATIC))
     return Guard(app, token=token, hosts=hosts, cookie=cookie, once=once)

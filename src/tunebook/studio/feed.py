@@ -153,7 +153,7 @@ class Feed:
 
     def _stamp(self, key: str) -> int:
         try:
-            return self.place.answers_file(key).stat().st_mtime_ns
+            return self.place.answers_stamp(key)
         except (OSError, TunebookError):
             return 0
 

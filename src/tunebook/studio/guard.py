@@ -5,7 +5,7 @@ Pure ASGI, so that WebSockets pass through it and streams are not held back.
     a request -> Host is one of ours?        421  DNS rebinding ends here
               -> token or cookie?            401  every route, static files and the feed too
               -> a change, or the feed?      403  unless Origin is ours and Sec-Fetch-Site, if sent, is same-origin
-              -> a change: JSON, not huge?   415, 413
+              -> a change: JSON, not huge?   415, 413   (a data file: bytes)
 
 A page asked for with `?token=` answers with a redirect that sets the cookie and takes the token out of the address. The
 browser that Tunebook opens itself is given a token that works once, since other users see the arguments of processes.
@@ -23,6 +23,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MAX_BODY = 5_000_000
+MAX_FILE = 4_000_000_000
+_FILES = "/api/data/files/"  # what is sent there is a file's bytes, and may be long
 _READS = ("GET", "HEAD")
 _CHANGES = ("POST", "PUT", "DELETE")
 _POLICY = (
@@ -58,7 +60,7 @@ class Guard:
         elif (clean := self._without_token(scope)) is not None:
             await self._redirect(scope, send, clean)
         else:
-            await self.app(scope, _limited(receive), _with_headers(scope, send))
+            await self.app(scope, _limited(receive, _limits(scope)[1]), _with_headers(scope, send))
 
     def _refusal(self, scope: Scope, headers: Headers) -> tuple[int, str] | None:
         """Status and reason, or None when the request may pass."""
@@ -72,7 +74,7 @@ class Guard:
         origins = headers.getlist("origin")
         if origins != [f"http://{host[0]}"] or headers.get("sec-fetch-site", "same-origin") != "same-origin":
             return 403, "Only the studio's own pages may do this."
-        return None if scope["type"] == "websocket" else _bad_change(scope["method"], headers)
+        return None if scope["type"] == "websocket" else _bad_change(scope, headers)
 
     def _known(self, scope: Scope, headers: Headers) -> bool:
         given = [headers.get("authorization", "").removeprefix("Bearer "), _cookie(headers, self.cookie)]
@@ -104,18 +106,25 @@ class Guard:
         await send({"type": "http.response.body", "body": b""})
 
 
-def _bad_change(method: str, headers: Headers) -> tuple[int, str] | None:
-    if method not in _CHANGES:
+def _limits(scope: Scope) -> tuple[str, int]:
+    """The content type that a change must have, and the most bytes of it."""
+    files = scope["type"] == "http" and scope["path"].startswith(_FILES)
+    return ("application/octet-stream", MAX_FILE) if files else ("application/json", MAX_BODY)
+
+
+def _bad_change(scope: Scope, headers: Headers) -> tuple[int, str] | None:
+    if scope["method"] not in _CHANGES:
         return 405, "This method is not one of the studio's."
-    if headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return 415, "Changes are sent as application/json."
+    kind, most = _limits(scope)
+    if headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
+        return 415, f"Changes are sent as {kind} here."
     length = headers.get("content-length", "0")
-    if not length.isdecimal() or int(length) > MAX_BODY:
-        return 413, f"That is more than {MAX_BODY / 1e6:.0f} MB."
+    if not length.isdecimal() or int(length) > most:
+        return 413, f"That is more than {most / 1e6:,.0f} MB."
     return None
 
 
-def _limited(receive: Receive) -> Receive:
+def _limited(receive: Receive, most: int) -> Receive:
     """A body that says nothing of its length ends where the limit is."""
     seen = 0
 
@@ -123,7 +132,7 @@ def _limited(receive: Receive) -> Receive:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b"")) if message["type"] == "http.request" else 0
-        return message if seen <= MAX_BODY else {"type": "http.disconnect"}
+        return message if seen <= most else {"type": "http.disconnect"}
 
     return limited
 

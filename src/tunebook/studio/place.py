@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Lock
 
 from tunebook.errors import DataError, PageError, PlanError, RunError
-from tunebook.pages.catalog import library_names, load_page
+from tunebook.pages.catalog import library_names, load_page, read_source
 from tunebook.pages.page import Page
 from tunebook.runs.status import Status
 from tunebook.runs.store import Run, check_name, list_runs, open_run
@@ -125,6 +125,36 @@ class Place:
             raise PlanError(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
         return path
 
+    def tasks_file(self, key: str) -> Path:
+        """Where the tasks of a page that are ticked off are kept. PageError when a link leads out."""
+        path = self.folder / "answers" / f"{key}.tasks.json"
+        if not self._inside(path):
+            raise PageError(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
+        return path
+
+    def answers_stamp(self, key: str) -> int:
+        """Changes whenever answers or tasks of a page do."""
+        return sum(_stamp(path) for path in (self.answers_file(key), self.tasks_file(key)))
+
+    def new_page_file(self, name: str) -> Path:
+        """Where a new page of that name may be written. PageError when it is taken, or a link leads out."""
+        stem = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".md")).strip("-")[:60] or "page"
+        path = self.folder / "pages" / f"{stem}.md"
+        if not self._inside(path):
+            raise PageError(f"{path} leads out of {self.folder}.", kept="Nothing was written.")
+        if path.exists():
+            raise PageError(
+                f"There is a page {path.name} already.", kept="Nothing was written.", do="Use another name."
+            )
+        return path
+
+    def page_source(self, key: str) -> tuple[int, bytes]:
+        """When a user's own page was written, and its bytes. PageError when there is no such page of theirs."""
+        source = self.page_files().get(key)
+        if not isinstance(source, Path):
+            raise PageError(f"There is no page '{key}' of your own here.", do="Choose one of those on the home page.")
+        return _stamp(source), read_source(source)
+
     def _own_pages(self) -> Iterator[Path]:
         """Markdown files of the working folder that begin with front matter."""
         for folder in (self.folder, self.folder / "pages"):
@@ -163,6 +193,15 @@ class Place:
             )
         return path
 
+    def free_data_file(self, name: str) -> Path:
+        """Where a new data file of that name may be written: the name itself, or with a number when it is taken."""
+        path = Path(re.sub(r"[^\w.() -]+", "-", name)[-120:].lstrip(". "))
+        if path.suffix not in DATA_KINDS or not path.stem:
+            kinds = ", ".join(kind[1:].upper() for kind in DATA_KINDS)
+            raise DataError(f"'{name[:120]}' is no data file by its name.", do=f"Data sets are {kinds} files.")
+        names = (self.folder / f"{path.stem}{end}{path.suffix}" for end in ("", *(f"-{n}" for n in range(2, 1000))))
+        return next(file for file in names if not file.exists())
+
     def _listed(self, path: Path) -> bool:
         hidden = any(part.startswith(".") for part in path.relative_to(self.folder).parts)
         return not hidden and path.is_file() and self._inside(path) and self.runs not in path.parents
@@ -172,6 +211,13 @@ class Place:
             return path.resolve().is_relative_to(self.folder.resolve())
         except (OSError, ValueError, RuntimeError):
             return False
+
+
+def _stamp(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _is_file(path: Path) -> bool:

@@ -61,8 +61,16 @@ def home(place: Here) -> Response:
 def page(key: str, place: Here) -> Response:
     """One page, to be answered."""
     found = place.page(key)
+    if not found.ok:
+        return draw("author", here="home", key=key)
     titles = {row.title: name for name, row in ((name, place.page(name)) for name in place.page_files())}
     return draw("page", here="pages", page=found, key=key, titles=titles, data=place.data_files())
+
+
+@routes.get("/author")
+def author() -> Response:
+    """A page of one's own, with its faults by line."""
+    return draw("author", here="home", key="")
 
 
 @routes.get("/runs/{name}")
@@ -78,7 +86,21 @@ def report(name: str, place: Here) -> Response:
     return draw("report", here="runs", name=place.run(name).name)
 
 
+@routes.get("/runs/{name}/review")
+def review(name: str, place: Here) -> Response:
+    """Answers of a run, judged blind."""
+    return draw("review", here="runs", name=place.run(name).name)
+
+
+@routes.get("/compare")
+def compare() -> Response:
+    """Runs side by side, and a conversation with them."""
+    return draw("compare", here="compare")
+
+
 @routes.get("/data")
 def data(place: Here, request: Request) -> Response:
     """Data files, looked at before training does."""
-    return draw("data", here="data", files=place.data_files(), chosen=request.query_params.get("file", ""))
+    asked = request.query_params
+    chosen, model = asked.get("file", ""), asked.get("model", "smollm2-135m")
+    return draw("data", here="data", files=place.data_files(), chosen=chosen, model=model)

@@ -4,11 +4,21 @@ import { api, h, trying, whole } from "/static/js/core.js";
 const SHOWN = 6;
 
 export class Answers {
-  #steps = []; #chosen = null; #kept = new Map(); #shown = SHOWN;
+  #steps = [];
+  #chosen = null;
+  #kept = new Map();
+  #shown = SHOWN;
 
-  constructor(run, box, tools) { this.run = run; this.box = box; this.tools = tools; }
+  constructor(run, box, tools) {
+    this.run = run;
+    this.box = box;
+    this.tools = tools;
+  }
 
-  steps(all) { this.#steps = all.filter((step) => step > 0); this.#draw(); }
+  steps(all) {
+    this.#steps = all.filter((step) => step > 0);
+    this.#draw();
+  }
 
   add(step) {
     this.#kept.delete(step);
@@ -24,12 +34,27 @@ export class Answers {
   #draw() {
     if (!this.#steps.length) {
       this.tools.replaceChildren();
-      this.box.replaceChildren(h("p", { className: "muted" }, "At each evaluation the held-out prompts are answered by the base and by the model as it is then."));
+      this.box.replaceChildren(
+        h(
+          "p",
+          { className: "muted" },
+          "At each evaluation the held-out prompts are answered by the base and by the model as it is then.",
+        ),
+      );
       return;
     }
     const step = this.#chosen ?? this.#steps.at(-1);
-    const choice = h("select", { "aria-label": "Evaluation", onchange: () => { this.#chosen = Number(choice.value); this.#draw(); } },
-      this.#steps.map((at) => h("option", { value: String(at), selected: at === step }, `After step ${whole(at)}`)));
+    const choice = h(
+      "select",
+      {
+        "aria-label": "Evaluation",
+        onchange: () => {
+          this.#chosen = Number(choice.value);
+          this.#draw();
+        },
+      },
+      this.#steps.map((at) => h("option", { value: String(at), selected: at === step }, `After step ${whole(at)}`)),
+    );
     this.tools.replaceChildren(choice);
     trying(() => this.#fill(step));
   }
@@ -39,20 +64,47 @@ export class Answers {
     const before = new Map(base.map((answer) => [answer.id, answer]));
     const pairs = tuned.slice(0, this.#shown).map((answer) => pair(before.get(answer.id), answer));
     const rest = tuned.length - this.#shown;
-    const more = rest > 0 && h("button", { type: "button", className: "quiet", onclick: () => { this.#shown += 20; this.#draw(); } }, `Show more (${rest})`);
+    const more =
+      rest > 0 &&
+      h(
+        "button",
+        {
+          type: "button",
+          className: "quiet",
+          onclick: () => {
+            this.#shown += 20;
+            this.#draw();
+          },
+        },
+        `Show more (${rest})`,
+      );
     this.box.replaceChildren(...pairs, ...(more ? [more] : []));
   }
 }
 
 /** The last thing that was asked, out of the rendered prompt's markers. */
 function asked(prompt) {
-  const bare = prompt.replace(/<\|[^|]*\|>/g, "\n").split("\n").map((line) => line.trim()).filter((line) => line && !/^(system|user|assistant)$/.test(line));
+  const bare = prompt
+    .replace(/<\|[^|]*\|>/g, "\n")
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line && !/^(system|user|assistant)$/.test(line));
   return bare.join("\n") || prompt;
 }
 
 function pair(base, tuned) {
-  const said = (title, answer, kind) => h("div", { className: kind }, h("h3", {}, title, answer && !answer.ended ? " · cut at the limit" : ""), h("p", { dir: "auto" }, answer ? answer.answer || "(nothing)" : "not asked"));
-  return h("div", { className: "pair" }, h("p", { className: "prompt", dir: "auto" }, asked(tuned.prompt)),
+  const said = (title, answer, kind) =>
+    h(
+      "div",
+      { className: kind },
+      h("h3", {}, title, answer && !answer.ended ? " · cut at the limit" : ""),
+      h("p", { dir: "auto" }, answer ? answer.answer || "(nothing)" : "not asked"),
+    );
+  return h(
+    "div",
+    { className: "pair" },
+    h("p", { className: "prompt", dir: "auto" }, asked(tuned.prompt)),
     h("div", { className: "said" }, said("Base", base, "base"), said("Tuned", tuned, "tuned")),
-    tuned.reference && h("details", {}, h("summary", {}, "Reference answer"), h("p", { dir: "auto" }, tuned.reference)));
+    tuned.reference && h("details", {}, h("summary", {}, "Reference answer"), h("p", { dir: "auto" }, tuned.reference)),
+  );
 }

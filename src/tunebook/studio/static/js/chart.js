@@ -5,12 +5,17 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 
 /** Metrics by step. Rows of one step are one; a resumed run cuts off what it does again. */
 export class Table {
-  steps = []; columns = {}; seq = 0; broken = new Map();
+  steps = [];
+  columns = {};
+  seq = 0;
+  broken = new Map();
 
   load({ last, metrics }) {
     Object.assign(this, { steps: [], columns: {}, broken: new Map() });
     const names = Object.keys(metrics).filter((name) => !["seq", "step", "not_finite"].includes(name));
-    metrics.step.forEach((step, row) => names.forEach((name) => metrics[name][row] != null && this.put(step, name, metrics[name][row])));
+    metrics.step.forEach((step, row) =>
+      names.forEach((name) => metrics[name][row] != null && this.put(step, name, metrics[name][row])),
+    );
     const steps = new Map(metrics.seq.map((seq, row) => [seq, metrics.step[row]]));
     metrics.not_finite.forEach(({ seq, metric }) => this.flag(metric, steps.get(seq)));
     this.seq = last;
@@ -35,73 +40,155 @@ export class Table {
     (this.columns[name] ??= new Array(this.steps.length).fill(null))[this.steps.length - 1] = value;
   }
 
-  flag(name, step) { this.broken.set(name, [...(this.broken.get(name) ?? []), step]); }
+  flag(name, step) {
+    this.broken.set(name, [...(this.broken.get(name) ?? []), step]);
+  }
 
   cut(step) {
     while (this.steps.length && this.steps.at(-1) > step) {
       this.steps.pop();
       for (const column of Object.values(this.columns)) column.pop();
     }
-    for (const [name, steps] of this.broken) this.broken.set(name, steps.filter((at) => at <= step));
+    for (const [name, steps] of this.broken)
+      this.broken.set(
+        name,
+        steps.filter((at) => at <= step),
+      );
     return true;
   }
 }
 
 /** A running mean that forgets at the pace of the run's length; it begins without a lean towards zero. */
 export function smoothed(values) {
-  const keep = 1 - 1 / Math.max(4, Math.min(200, values.length / 25));
-  let sum = 0, weight = 0;
+  const keep = 1 - 1 / Math.max(3, Math.min(100, values.length / 60));
+  let sum = 0,
+    weight = 0;
   return values.map((value) => {
     if (value == null) return null;
-    sum = keep * sum + (1 - keep) * value; weight = keep * weight + (1 - keep);
+    sum = keep * sum + (1 - keep) * value;
+    weight = keep * weight + (1 - keep);
     return sum / weight;
   });
 }
 
-/** `curves`: [{label, values, color, width, points, dash}], drawn over `steps` in `box`, with a legend of its own. */
+/** Curves of several tables over all their steps; what a table has nothing for is a gap that lines bridge. */
+export function joined(steps, groups) {
+  if (steps.length === 1) return { steps: steps[0], curves: groups[0] };
+  const tables = groups.map((curves, place) => [
+    steps[place],
+    ...curves.flatMap((curve) => [curve.values, curve.read ?? curve.values]),
+  ]);
+  const [all, ...columns] = uPlot.join(tables);
+  const curves = groups
+    .flat()
+    .map((curve, place) => ({ ...curve, values: columns[2 * place], read: columns[2 * place + 1] }));
+  return { steps: all, curves };
+}
+
+/** `curves`: [{label, values, color, width, points, dash, read: what the legend reads instead of values, silent: not in it}], drawn over `steps` in `box`, with a legend of its own. */
 export class Chart {
-  #plot; #box; #legend; #zoomed = false; #shape = ""; log = false; onZoom = () => {};
+  #plot;
+  #box;
+  #legend;
+  #zoomed = false;
+  #shape = "";
+  log = false;
+  onZoom = () => {};
 
   constructor(box, legend) {
-    this.#box = box; this.#legend = legend;
+    this.#box = box;
+    this.#legend = legend;
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(box);
     box.addEventListener("keydown", (event) => this.#key(event));
   }
 
-  #size() { return { width: Math.max(200, this.#box.clientWidth), height: Math.max(200, this.#box.clientHeight) }; }
+  #size() {
+    return { width: Math.max(200, this.#box.clientWidth), height: Math.max(200, this.#box.clientHeight) };
+  }
 
   draw(steps, curves, broken = []) {
-    this.steps = steps; this.curves = curves; this.broken = broken;
-    const data = [steps, ...curves.map((curve) => (this.log ? curve.values.map((value) => (value > 0 ? value : null)) : curve.values))];
-    const shape = JSON.stringify([this.log, document.documentElement.dataset.theme, curves.map(({ label, color }) => [label, color])]);
+    this.steps = steps;
+    this.curves = curves;
+    this.broken = broken;
+    const data = [
+      steps,
+      ...curves.map((curve) => (this.log ? curve.values.map((value) => (value > 0 ? value : null)) : curve.values)),
+    ];
+    const shape = JSON.stringify([
+      this.log,
+      document.documentElement.dataset.theme,
+      curves.map(({ label, color }) => [label, color]),
+    ]);
     if (shape !== this.#shape) {
       this.#plot?.destroy();
-      this.#shape = shape; this.#zoomed = false; this.onZoom(false);
+      this.#shape = shape;
+      this.#zoomed = false;
+      this.onZoom(false);
       this.#plot = new uPlot(this.#options(curves), data, this.#box);
     } else this.#plot.setData(data, !this.#zoomed);
     if (this.#zoomed) this.#plot.redraw();
     this.#tell(this.#plot.cursor.idx);
   }
 
-  clear() { this.#plot?.destroy(); this.#plot = null; this.#shape = ""; this.#legend.replaceChildren(); }
+  clear() {
+    this.#plot?.destroy();
+    this.#plot = null;
+    this.#shape = "";
+    this.#legend.replaceChildren();
+  }
 
-  showAll() { this.#zoomed = false; this.onZoom(false); this.#plot?.setData(this.#plot.data, true); }
+  showAll() {
+    this.#zoomed = false;
+    this.onZoom(false);
+    this.#plot?.setData(this.#plot.data, true);
+  }
 
   #options(curves) {
-    const axis = { stroke: css("--muted"), font: "12px Inter, sans-serif", grid: { stroke: css("--grid"), width: 1 }, ticks: { show: false } };
+    const axis = {
+      stroke: css("--muted"),
+      font: "12px Inter, sans-serif",
+      grid: { stroke: css("--grid"), width: 1 },
+      ticks: { show: false },
+    };
     return {
-      ...this.#size(), legend: { show: false }, padding: [10, 14, 0, 0],
+      ...this.#size(),
+      legend: { show: false },
+      padding: [10, 14, 0, 0],
       cursor: { y: false, drag: { x: true, y: false, uni: 20 }, points: { size: 7 } },
-      scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, range: this.log ? undefined : (_, low, high) => spread(low, high) } },
-      axes: [{ ...axis, space: 70, values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? whole(tick) : "")) },
-        { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : figure(tick))) }],
-      series: [{}, ...curves.map((curve) => ({
-        label: curve.label, stroke: css(curve.color), width: curve.width ?? 2, dash: curve.dash, spanGaps: true,
-        points: { show: curve.points ?? false, size: 6, fill: css("--card"), stroke: css(curve.color), width: 2 },
-      }))],
+      scales: {
+        x: { time: false },
+        y: { distr: this.log ? 3 : 1, range: this.log ? undefined : (_, low, high) => spread(low, high) },
+      },
+      axes: [
+        {
+          ...axis,
+          space: 70,
+          size: 34,
+          values: (_, ticks) => ticks.map((tick) => (Number.isInteger(tick) ? whole(tick) : "")),
+        },
+        { ...axis, size: 58, values: (_, ticks) => ticks.map((tick) => (tick == null ? "" : figure(tick))) },
+      ],
+      series: [
+        {},
+        ...curves.map((curve) => ({
+          label: curve.label,
+          stroke: css(curve.color),
+          width: curve.width ?? 2,
+          dash: curve.dash,
+          spanGaps: true,
+          points: { show: curve.points ?? false, size: 6, fill: css("--card"), stroke: css(curve.color), width: 2 },
+        })),
+      ],
       hooks: {
         setCursor: [(plot) => this.#tell(plot.cursor.idx)],
-        setSelect: [(plot) => { if (plot.select.width > 3) { this.#zoomed = true; this.onZoom(true); } }],
+        setSelect: [
+          (plot) => {
+            if (plot.select.width > 3) {
+              this.#zoomed = true;
+              this.onZoom(true);
+            }
+          },
+        ],
         draw: [(plot) => this.#drawBroken(plot)],
       },
     };
@@ -115,34 +202,55 @@ export class Chart {
     for (const step of this.broken) {
       const x = plot.valToPos(step, "x", true);
       if (x < bbox.left || x > bbox.left + bbox.width) continue;
-      ctx.globalAlpha = 0.35; ctx.fillRect(x - 0.5, bbox.top, 1, bbox.height); ctx.globalAlpha = 1;
-      ctx.beginPath(); ctx.moveTo(x - 6, bbox.top); ctx.lineTo(x + 6, bbox.top); ctx.lineTo(x, bbox.top + 9); ctx.fill();
+      ctx.globalAlpha = 0.35;
+      ctx.fillRect(x - 0.5, bbox.top, 1, bbox.height);
+      ctx.globalAlpha = 1;
+      ctx.beginPath();
+      ctx.moveTo(x - 6, bbox.top);
+      ctx.lineTo(x + 6, bbox.top);
+      ctx.lineTo(x, bbox.top + 9);
+      ctx.fill();
     }
     ctx.restore();
   }
 
   #tell(at) {
     const row = at ?? this.steps.length - 1;
-    const near = (values) => { for (let place = row; place >= 0; place--) if (values[place] != null) return values[place]; return null; };
-    const keys = this.curves.filter((curve) => !curve.silent).map((curve) => {
-      const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-      mark.setAttribute("width", "16"); mark.setAttribute("height", "4");
-      const line = mark.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
-      for (const [name, value] of Object.entries({ width: 16, height: 4, rx: 2, fill: css(curve.color) })) line.setAttribute(name, value);
-      return h("span", { className: "key" }, mark, curve.label, h("b", {}, figure(near(curve.values))));
-    });
+    const near = (values) => {
+      for (let place = row; place >= 0; place--) if (values[place] != null) return values[place];
+      return null;
+    };
+    const keys = this.curves
+      .filter((curve) => !curve.silent)
+      .map((curve) => {
+        const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+        mark.setAttribute("width", "16");
+        mark.setAttribute("height", "4");
+        const line = mark.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
+        for (const [name, value] of Object.entries({ width: 16, height: 4, rx: 2, fill: css(curve.color) }))
+          line.setAttribute(name, value);
+        return h("span", { className: "key" }, mark, curve.label, h("b", {}, figure(near(curve.read ?? curve.values))));
+      });
     this.#legend.replaceChildren(h("span", { className: "key" }, "Step", h("b", {}, whole(this.steps[row]))), ...keys);
   }
 
   #key(event) {
     if (!this.#plot || !this.steps.length) return;
-    const last = this.steps.length - 1, at = this.#plot.cursor.idx ?? last, jump = event.shiftKey ? 20 : 1;
+    const last = this.steps.length - 1,
+      at = this.#plot.cursor.idx ?? last,
+      jump = event.shiftKey ? 20 : 1;
     const to = { ArrowLeft: at - jump, ArrowRight: at + jump, Home: 0, End: last }[event.key];
     if (event.key === "Escape") return void this.showAll();
     if (event.key === "+" || event.key === "-") {
-      const { min, max } = this.#plot.scales.x, middle = this.steps[at], half = (max - min) * (event.key === "+" ? 0.25 : 1);
-      this.#zoomed = true; this.onZoom(true);
-      return void this.#plot.setScale("x", { min: Math.max(this.steps[0], middle - half), max: Math.min(this.steps[last], middle + half) });
+      const { min, max } = this.#plot.scales.x,
+        middle = this.steps[at],
+        half = (max - min) * (event.key === "+" ? 0.25 : 1);
+      this.#zoomed = true;
+      this.onZoom(true);
+      return void this.#plot.setScale("x", {
+        min: Math.max(this.steps[0], middle - half),
+        max: Math.min(this.steps[last], middle + half),
+      });
     }
     if (to == null) return;
     event.preventDefault();

@@ -1,74 +1,247 @@
-// The data view: what the gate finds in a file, and its rows as the model sees them.
-import { $, api, h, plural, trying, whole } from "/static/js/core.js";
+// The data view: a file chosen or dropped, what the gate finds in it, its rows as the model sees them, and on to a page.
+import { $, ApiError, api, h, plural, toast, trying, whole } from "/static/js/core.js";
+import { lengths } from "/static/js/lengths.js";
 
-const NS = "http://www.w3.org/2000/svg";
-let rows = 0, asked = 0;
+const OURS = [
+  "prompt",
+  "completion",
+  "system",
+  "messages",
+  "role",
+  "content",
+  "instruction",
+  "input",
+  "output",
+  "choices",
+  "gold",
+  "group",
+];
+let found = null,
+  asked = 0,
+  mapping = {};
 
-function shape(tag, props, text) {
-  const made = document.createElementNS(NS, tag);
-  for (const [name, value] of Object.entries(props)) made.setAttribute(name, value);
-  if (text != null) made.textContent = text;
-  return made;
-}
+const file = () => $("file").value;
+const model = () => $("model").value.trim();
+const limit = () => Number($("limit").value) || 1024;
+const about = () => ({ file: file(), columns: mapping });
+
+// --- a look at every row
 
 async function look() {
   $("found").replaceChildren(h("p", { className: "muted whole" }, "Looking at every row …"));
   $("found").setAttribute("aria-busy", "true");
-  $("row-card").hidden = true;
+  $("row-card").hidden = $("pair-card").hidden = true;
   try {
-    const found = await api("data/check", { method: "POST", body: { file: $("file").value, model: $("model").value.trim(), max_length: Number($("limit").value) || 1024 } });
-    rows = found.rows;
-    show(found);
-    if ($("model").value.trim() && found.good) { $("row-card").hidden = false; await showRow(1); }
+    found = await api("data/check", {
+      method: "POST",
+      body: { ...about(), model: model(), max_length: limit(), too_long: $("too-long").value },
+    });
+    if (found.error) throw new ApiError(found.error);
+    draw();
+    if (model() && found.good) await showRow(1);
   } catch (error) {
-    $("found").replaceChildren(h("div", { className: "notice bad whole", role: "alert" }, error.message));
+    drawRefusal(error.message);
   } finally {
     $("found").removeAttribute("aria-busy");
   }
 }
 
-const number = (label, value, bad) => h("div", { className: bad ? "is-bad" : "" }, h("span", {}, label), h("b", {}, whole(value)));
-
-function show(found) {
-  const { tokens } = found;
-  const numbers = h("div", { className: "card figures whole" }, number("Rows", found.rows), number("Good", found.good), number("Bad", found.bad, found.bad > 0), tokens && number("Examples", found.examples), tokens && number("Tokens", tokens.total), tokens && number("Trained tokens", tokens.trained),
-    number("Duplicates", found.duplicates), number("Near-duplicates", found.near_duplicates), ...Object.entries(found.private).map(([kind, count]) => number(`Possibly private: ${kind.replaceAll("_", " ")}`, count)));
-  const problems = found.problems.slice(0, 300).map((problem) => h("li", {}, h("button", { type: "button", className: `quiet ${problem.severity}`, onclick: () => showRow(problem.line) }, `line ${whole(problem.line)}`), h("span", { dir: "auto" }, problem.message)));
-  const all = Object.values(found.counts).reduce((sum, count) => sum + count, 0);
-  const list = h("section", { className: "card" }, h("div", { className: "card-head" }, h("h2", {}, "Findings"), h("span", { className: "count" }, whole(all))), problems.length ? h("ul", { className: "findings" }, problems) : h("p", { className: "muted" }, "Nothing is wrong with any row."));
-  const parts = [numbers, list];
-  if (tokens) {
-    const over = tokens.rows_over ? `${plural(tokens.rows_over, "row")} over the limit of ${whole(tokens.limit)}: left out, they cost ${plural(tokens.if_dropped.answer_tokens, "answer token")}; cut, ${whole(tokens.if_cut.answer_tokens)}.` : `Every row fits the limit of ${whole(tokens.limit)} tokens; the longest has ${whole(tokens.longest)}.`;
-    const end = tokens.end_of_turn_trained ? `The end of turn ${tokens.end_of_turn} is trained, so the model learns to stop.` : "The chat template ends answers with no token, so the model will not learn to stop.";
-    parts.push(h("section", { className: "card" }, h("div", { className: "card-head" }, h("h2", {}, "Lengths in tokens")), lengths(tokens), h("p", { className: "small" }, over), h("p", { className: "small muted" }, end)));
-  }
+function draw() {
+  const parts = [figures(), verdict(), findings()];
+  if (found.tokens) parts.push(tokens(found.tokens));
+  if (Object.keys(mapping).length) parts.push(mapper());
   $("found").replaceChildren(...parts);
 }
 
-/** Rows by length, up to powers of two; what is over the limit in the second colour. */
-function lengths({ histogram, limit }) {
-  const wide = 520, high = 170, step = wide / Math.max(histogram.length, 4), most = Math.max(...histogram.map((bin) => bin.rows), 1);
-  const drawn = shape("svg", { viewBox: `0 0 ${wide} ${high + 40}`, class: "lengths", role: "img", "aria-label": histogram.map((bin) => `${bin.rows} rows up to ${bin.up_to} tokens`).join(", ") });
-  histogram.forEach((bin, place) => {
-    const tall = Math.max(2, (high - 10) * bin.rows / most), x = place * step + step * 0.14;
-    drawn.append(shape("rect", { x, y: high + 18 - tall, width: step * 0.72, height: tall, rx: 4, class: bin.up_to / 2 >= limit ? "over" : "" }),
-      shape("text", { x: x + step * 0.36, y: high + 12 - tall }, whole(bin.rows)), shape("text", { x: x + step * 0.36, y: high + 34 }, `≤ ${whole(bin.up_to)}`));
-  });
-  drawn.append(shape("line", { x1: 0, x2: wide, y1: high + 18, y2: high + 18 }));
-  return drawn;
+function figures() {
+  const number = (label, value, bad) =>
+    value != null && h("div", { className: bad ? "is-bad" : "" }, h("span", {}, label), h("b", {}, whole(value)));
+  const hidden = Object.entries(found.private).map(([kind, count]) =>
+    number(`Possibly private: ${kind.replaceAll("_", " ")}`, count),
+  );
+  return h(
+    "div",
+    { className: "card figures whole" },
+    number("Rows", found.rows),
+    number("Good", found.good),
+    number("Bad", found.bad, found.bad > 0),
+    number("Examples", found.tokens && found.examples),
+    number("Tokens", found.tokens?.total),
+    number("Trained tokens", found.tokens?.trained),
+    number("Duplicates", found.duplicates),
+    number("Near-duplicates", found.near_duplicates),
+    ...hidden,
+  );
 }
 
+/** Can it be trained on, and the way on. */
+function verdict() {
+  const good = found.bad === 0 && found.good > 0;
+  const words = good
+    ? "Every row can be trained on."
+    : found.good
+      ? `${plural(found.bad, "row")} cannot be trained on: mend or leave them out, then look again.`
+      : "No row can be trained on.";
+  const query = new URLSearchParams({ data: file(), ...(model() && { model: model() }) });
+  if (Object.keys(mapping).length) query.append("set", `data.columns=${JSON.stringify(mapping)}`);
+  if (limit() !== 1024) query.append("set", `data.max_length=${limit()}`);
+  if ($("too-long").value !== "drop") query.append("set", `data.too_long=${$("too-long").value}`);
+  const page = localStorage.getItem("page") ?? "phase-3-fine-tuning";
+  return h(
+    "div",
+    { className: `whole accept ${good ? "good" : "bad"}` },
+    h("span", {}, words),
+    good && h("a", { className: "button primary", href: `/pages/${page}?${query}` }, "Use it on a page"),
+  );
+}
+
+const TWIN = /the same as line (\d+)/;
+
+function findings() {
+  const all = Object.values(found.counts).reduce((sum, count) => sum + count, 0);
+  const head = h(
+    "div",
+    { className: "card-head" },
+    h("h2", {}, "Findings"),
+    h("span", { className: "count" }, whole(all)),
+  );
+  const rows = found.problems.slice(0, 300).map((problem) => {
+    const twin = TWIN.exec(problem.message)?.[1];
+    const open = () => (twin ? showTwins(Number(twin), problem.line) : showRow(problem.line));
+    return h(
+      "li",
+      {},
+      h(
+        "button",
+        { type: "button", className: `quiet ${problem.severity}`, onclick: open },
+        `line ${whole(problem.line)}`,
+      ),
+      h("span", { dir: "auto" }, problem.message, twin && h("small", { className: "muted" }, " (side by side)")),
+    );
+  });
+  const rest =
+    all > rows.length &&
+    h(
+      "p",
+      { className: "muted small" },
+      `${whole(all - rows.length)} more are in what \`tunebook data check\` prints.`,
+    );
+  return h(
+    "section",
+    { className: "card" },
+    head,
+    rows.length
+      ? h("ul", { className: "findings" }, rows)
+      : h("p", { className: "muted" }, "Nothing is wrong with any row."),
+    rest,
+  );
+}
+
+function tokens(seen) {
+  const over = seen.rows_over
+    ? `${plural(seen.rows_over, "row")} over the limit of ${whole(seen.limit)}: left out, they cost ${plural(seen.if_dropped.answer_tokens, "answer token")}; cut, ${whole(seen.if_cut.answer_tokens)}.`
+    : `Every row fits the limit of ${whole(seen.limit)} tokens; the longest has ${whole(seen.longest)}.`;
+  const end = seen.end_of_turn_trained
+    ? `The end of turn ${seen.end_of_turn} is trained, so the model learns to stop.`
+    : "The chat template ends answers with no token, so the model will not learn to stop.";
+  return h(
+    "section",
+    { className: "card" },
+    h("div", { className: "card-head" }, h("h2", {}, "Lengths in tokens")),
+    lengths(seen),
+    h("p", { className: "small" }, over),
+    h("p", { className: "small muted" }, end),
+  );
+}
+
+// --- a file whose form is not known: its columns are named by hand
+
+function drawRefusal(words) {
+  for (const [, ours, yours] of words.matchAll(/--columns (\w+)=([^\s)]+)/g))
+    if (yours !== "YOURS") mapping[ours] ??= yours;
+  $("found").replaceChildren(h("div", { className: "notice bad whole", role: "alert" }, words), mapper());
+}
+
+function mapper() {
+  const rows = h("div", { className: "mapping" });
+  const add = (ours = "", yours = "") => {
+    const choice = h(
+      "select",
+      { "aria-label": "Our name" },
+      h("option", { value: "" }, "—"),
+      OURS.map((name) => h("option", { value: name, selected: name === ours }, name)),
+    );
+    rows.append(
+      h(
+        "div",
+        {},
+        choice,
+        h("span", { "aria-hidden": "true" }, "="),
+        h("input", {
+          type: "text",
+          "aria-label": "Your column",
+          placeholder: "your column",
+          value: yours,
+          spellcheck: false,
+        }),
+      ),
+    );
+  };
+  const given = Object.entries(mapping);
+  (given.length
+    ? given
+    : [
+        ["prompt", ""],
+        ["completion", ""],
+      ]
+  ).forEach(([ours, yours]) => add(ours, yours));
+  const take = () => {
+    mapping = Object.fromEntries(
+      [...rows.children]
+        .map((row) => [row.querySelector("select").value, row.querySelector("input").value.trim()])
+        .filter(([ours, yours]) => ours && yours),
+    );
+    trying(look);
+  };
+  return h(
+    "section",
+    { className: "card" },
+    h(
+      "div",
+      { className: "card-head" },
+      h("h2", {}, "Columns"),
+      h("span", { className: "muted small" }, "our name = yours"),
+    ),
+    rows,
+    h(
+      "div",
+      { className: "actions" },
+      h("button", { type: "button", className: "primary", onclick: take }, "Look again"),
+      h("button", { type: "button", className: "quiet", onclick: () => add() }, "One more"),
+    ),
+  );
+}
+
+// --- rows as the model sees them
+
+const shown = (row) => api("data/show", { method: "POST", body: { ...about(), model: model(), row } });
+const coloured = (row) =>
+  row.tokens.map((token) =>
+    h("span", { className: token.trained ? "trained" : "", title: `token ${token.id}` }, token.text),
+  );
+
 async function showRow(row) {
+  if (!model()) return void toast("Name a model: its tokenizer shows the row.");
   const mine = ++asked;
   $("row-card").hidden = false;
   $("row").value = row;
   $("tokens").setAttribute("aria-busy", "true");
   try {
-    const found = await api("data/show", { method: "POST", body: { file: $("file").value, model: $("model").value.trim(), row } });
+    const got = await shown(row);
     if (mine !== asked) return;
-    $("tokens").replaceChildren(...found.tokens.map((token) => h("span", { className: token.trained ? "trained" : "", title: `token ${token.id}` }, token.text)));
-    const trained = found.tokens.filter((token) => token.trained).length;
-    $("token-count").textContent = `${plural(found.tokens.length, "token")}, ${whole(trained)} trained.`;
+    $("tokens").replaceChildren(...coloured(got));
+    $("token-count").textContent =
+      `${plural(got.tokens.length, "token")}, ${whole(got.tokens.filter((token) => token.trained).length)} trained.`;
   } catch (error) {
     if (mine !== asked) return;
     $("tokens").replaceChildren(error.message);
@@ -78,8 +251,67 @@ async function showRow(row) {
   }
 }
 
-$("look").addEventListener("submit", (event) => { event.preventDefault(); trying(look, $("go")); });
+async function showTwins(first, second) {
+  if (!model()) return void toast("Name a model: its tokenizer shows the rows.");
+  const got = await trying(() => Promise.all([shown(first), shown(second)]));
+  if (!got) return;
+  $("pair-card").hidden = false;
+  $("twins").replaceChildren(
+    ...got.map((row, place) =>
+      h(
+        "div",
+        {},
+        h("h3", {}, `Line ${whole([first, second][place])}`),
+        h("div", { className: "tokens", dir: "auto" }, coloured(row)),
+      ),
+    ),
+  );
+  $("pair-card").scrollIntoView({ block: "nearest" });
+}
+
+// --- a file from elsewhere
+
+async function take(dropped) {
+  if (!dropped) return;
+  toast(`Taking ${dropped.name} into the working folder …`);
+  const kept = await trying(async () => {
+    const answer = await fetch(`/api/data/files/${encodeURIComponent(dropped.name)}`, {
+      method: "POST",
+      headers: { "content-type": "application/octet-stream" },
+      body: dropped,
+    });
+    const value = await answer.json();
+    if (!answer.ok) throw new Error([value.error.what, value.error.do].filter(Boolean).join(" "));
+    return value.file;
+  });
+  if (!kept) return;
+  $("file").append(h("option", { value: kept, selected: true }, kept));
+  $("none")?.remove();
+  mapping = {};
+  await trying(look, $("go"));
+}
+
+$("look").addEventListener("submit", (event) => {
+  event.preventDefault();
+  trying(look, $("go"));
+});
+$("file").addEventListener("change", () => {
+  mapping = {};
+});
+$("upload").addEventListener("change", () => take($("upload").files[0]));
 $("row").addEventListener("change", () => showRow(Math.max(1, Number($("row").value) || 1)));
 $("back").addEventListener("click", () => showRow(Math.max(1, Number($("row").value) - 1)));
-$("on").addEventListener("click", () => showRow(Math.min(rows, Number($("row").value) + 1)));
-if ($("file").value) look();
+$("on").addEventListener("click", () => showRow(Math.min(found.rows, Number($("row").value) + 1)));
+addEventListener("dragover", (event) => {
+  event.preventDefault();
+  document.body.classList.add("dropping");
+});
+addEventListener("dragleave", (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dropping");
+});
+addEventListener("drop", (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  take(event.dataTransfer.files[0]);
+});
+if (file()) look();

@@ -1,13 +1,21 @@
 // The page view: answers are kept as they are given; prose is read while it is typed; the plan follows at once.
 import "/static/js/rank-list.js";
-import { $, ApiError, api, feed, h, onNews } from "/static/js/core.js";
+import { $, ApiError, api, feed, h, onNews, trying } from "/static/js/core.js";
 import { PlanPanel } from "/static/js/plan.js";
 
 const key = $("page").dataset.key;
-const questions = [...document.querySelectorAll(".question")].map((box) => ({ box, id: box.dataset.id, asks: box.dataset.asks, about: box.dataset.about, custom: box.querySelector(".custom") }));
+const questions = [...document.querySelectorAll(".question")].map((box) => ({
+  box,
+  id: box.dataset.id,
+  asks: box.dataset.asks,
+  about: box.dataset.about,
+  custom: box.querySelector(".custom"),
+}));
+localStorage.setItem("page", key);
 const plan = new PlanPanel(key);
 const waiting = new Map(); // id -> what is still to be sent
-let timer = 0, sending = false;
+let timer = 0,
+  sending = false;
 
 // --- what is on the screen, and what is kept
 
@@ -21,12 +29,22 @@ function read({ box, asks }) {
 
 function show(question, value, more) {
   const { box, asks, custom } = question;
-  if (asks === "order") { if (value) { box.querySelector("rank-list").value = value; judge(question); } }
-  else if (asks === "one" || asks === "many") box.querySelectorAll(".choice input").forEach((input) => { input.checked = [value ?? []].flat().includes(input.value); });
+  if (asks === "order") {
+    if (value) {
+      box.querySelector("rank-list").value = value;
+      judge(question);
+    }
+  } else if (asks === "one" || asks === "many")
+    box.querySelectorAll(".choice input").forEach((input) => {
+      input.checked = [value ?? []].flat().includes(input.value);
+    });
   else if (asks === "yes") box.querySelector("input").checked = value === "yes";
   else {
     const field = box.querySelector("textarea, input");
-    if (field !== document.activeElement && field.value !== (value ?? "")) { field.value = value ?? ""; if (asks === "prose") understand(question); }
+    if (field !== document.activeElement && field.value !== (value ?? "")) {
+      field.value = value ?? "";
+      if (asks === "prose") understand(question);
+    }
   }
   if (custom) {
     if (custom !== document.activeElement) custom.value = more ?? "";
@@ -35,7 +53,8 @@ function show(question, value, more) {
 }
 
 function fill(values) {
-  for (const question of questions) if (!waiting.has(question.id)) show(question, values[question.id], values[`${question.id}.custom`]);
+  for (const question of questions)
+    if (!waiting.has(question.id)) show(question, values[question.id], values[`${question.id}.custom`]);
 }
 
 function keep(id, value, soon) {
@@ -50,7 +69,10 @@ async function send() {
   sending = true;
   const changes = new Map(waiting);
   try {
-    const { values, faults } = await api(`pages/${key}/answers`, { method: "POST", body: { changes: Object.fromEntries(changes) } });
+    const { values, faults } = await api(`pages/${key}/answers`, {
+      method: "POST",
+      body: { changes: Object.fromEntries(changes) },
+    });
     for (const [id, value] of changes) if (waiting.get(id) === value) waiting.delete(id);
     for (const { box, id } of questions) {
       const fault = faults.find((item) => item.id === id || item.id === `${id}.custom`);
@@ -65,60 +87,137 @@ async function send() {
   } finally {
     sending = false;
   }
-  if (waiting.size) { clearTimeout(timer); timer = setTimeout(send, 100); }
+  if (waiting.size) {
+    clearTimeout(timer);
+    timer = setTimeout(send, 100);
+  }
 }
 
 // --- ranking: right or not, and why only when asked
 
 async function judge({ box }) {
-  const found = await api("order", { method: "POST", body: { lines: box.querySelector("rank-list").value } }).catch(() => null);
+  const found = await api("order", { method: "POST", body: { lines: box.querySelector("rank-list").value } }).catch(
+    () => null,
+  );
   if (!found || found.unknown.length) return;
-  const all = box.querySelectorAll("rank-list li").length, [bar, words, why] = box.querySelector(".judged").children, reasons = box.querySelector(".reasons");
+  const all = box.querySelectorAll("rank-list li").length,
+    [bar, words, why] = box.querySelector(".judged").children,
+    reasons = box.querySelector(".reasons");
   box.querySelector(".judged").hidden = false;
   box.querySelector(".judged").classList.toggle("valid", found.valid);
-  bar.max = all; bar.value = found.workable;
+  bar.max = all;
+  bar.value = found.workable;
   words.textContent = found.valid ? "This order works." : `${found.workable} of ${all} in a workable place`;
   why.hidden = found.valid;
   if (found.valid) reasons.hidden = true;
   why.textContent = reasons.hidden ? "Show why" : "Hide";
   why.setAttribute("aria-expanded", String(!reasons.hidden));
   reasons.replaceChildren(...found.sentences.map((sentence) => h("li", {}, sentence)));
-  const wrong = reasons.hidden ? 0 : found.misplaced.length;
-  box.querySelectorAll("rank-list li").forEach((row) => row.classList.toggle("misplaced", wrong > 0 && found.violations.some((pair) => named(pair.second, row))));
-  why.onclick = () => { reasons.hidden = !reasons.hidden; judge({ box }); };
+  box
+    .querySelectorAll("rank-list li")
+    .forEach((row) => row.classList.toggle("misplaced", !reasons.hidden && found.misplaced.includes(row.dataset.text)));
+  why.onclick = () => {
+    reasons.hidden = !reasons.hidden;
+    judge({ box });
+  };
 }
-
-const titles = {};
-const named = (step, row) => (titles[step] ?? "") === row.dataset.text.toLowerCase();
 
 // --- prose: what was read of it, under it
 
 const readers = new Map();
 
 function understand(question) {
-  const { box, about, id } = question, field = box.querySelector("textarea"), out = box.querySelector(".reading");
+  const { box, about, id } = question,
+    field = box.querySelector("textarea"),
+    out = box.querySelector(".reading");
   if (!["stopping", "overfitting", "quality"].includes(about)) return;
   clearTimeout(readers.get(id));
-  readers.set(id, setTimeout(async () => {
-    const text = field.value;
-    if (!text.trim()) { out.hidden = true; return; }
-    const found = await api("rules", { method: "POST", body: { text, purpose: about } }).catch(() => null);
-    if (!found || field.value !== text) return;
-    const lines = [...found.rules.map((rule) => read_line(rule.says, rule.source)), ...found.settings.map((item) => read_line(item.setting.replaceAll("_", " ") + (item.value === true ? "" : item.value == null ? ": the usual value" : ` ${item.value}`), item.source)),
-      ...found.not_understood.map((piece) => h("p", { className: "unread" }, mark("M6 2.500v4.500M6 9.200v.3"), h("span", {}, "Not understood: ", h("q", { dir: "auto" }, piece.slice(0, 300)))))];
-    out.hidden = !lines.length;
-    out.replaceChildren(...lines.slice(0, 30));
-  }, 180));
+  readers.set(
+    id,
+    setTimeout(async () => {
+      const text = field.value;
+      if (!text.trim()) {
+        out.hidden = true;
+        return;
+      }
+      const found = await api("rules", { method: "POST", body: { text, purpose: about } }).catch(() => null);
+      if (!found || field.value !== text) return;
+      const lines = [
+        ...found.rules.map((rule) => read_line(rule.says, rule.source)),
+        ...found.settings.map((item) =>
+          read_line(
+            item.setting.replaceAll("_", " ") +
+              (item.value === true ? "" : item.value == null ? ": the usual value" : ` ${item.value}`),
+            item.source,
+          ),
+        ),
+        ...found.not_understood.map((piece) =>
+          h(
+            "p",
+            { className: "unread" },
+            mark("M6 2.500v4.500M6 9.200v.3"),
+            h("span", {}, "Not understood: ", h("q", { dir: "auto" }, piece.slice(0, 300))),
+          ),
+        ),
+      ];
+      out.hidden = !lines.length;
+      out.replaceChildren(...lines.slice(0, 30));
+    }, 180),
+  );
 }
 
-const read_line = (says, source) => h("p", { className: "read" }, mark("M2 6.500l2.800 2.800L10 3"), h("span", {}, says[0].toUpperCase() + says.slice(1), source && h("small", { dir: "auto" }, `  from “${source.slice(0, 120)}”`)));
+const read_line = (says, source) =>
+  h(
+    "p",
+    { className: "read" },
+    mark("M2 6.500l2.800 2.800L10 3"),
+    h(
+      "span",
+      {},
+      says[0].toUpperCase() + says.slice(1),
+      source && h("small", { dir: "auto" }, `  from “${source.slice(0, 120)}”`),
+    ),
+  );
 
 function mark(path) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 12 12", width: 12, height: 12, "aria-hidden": true })) made.setAttribute(name, value);
+  for (const [name, value] of Object.entries({ viewBox: "0 0 12 12", width: 12, height: 12, "aria-hidden": true }))
+    made.setAttribute(name, value);
   const line = made.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path"));
-  for (const [name, value] of Object.entries({ d: path, fill: "none", stroke: "currentColor", "stroke-width": 1.8, "stroke-linecap": "round" })) line.setAttribute(name, value);
+  for (const [name, value] of Object.entries({
+    d: path,
+    fill: "none",
+    stroke: "currentColor",
+    "stroke-width": 1.8,
+    "stroke-linecap": "round",
+  }))
+    line.setAttribute(name, value);
   return made;
+}
+
+// --- tasks: items of the instructions, ticked off
+
+const tasks = [...document.querySelectorAll(".tasks li")]
+  .filter((item) => !item.querySelector("li"))
+  .map((item) => {
+    const box = h("input", { type: "checkbox" }),
+      text = item.textContent.trim();
+    item.replaceChildren(h("label", {}, box, h("span", {}, ...item.childNodes)));
+    box.addEventListener("change", () =>
+      trying(() =>
+        api(`pages/${key}/tasks`, {
+          method: "POST",
+          body: { done: tasks.filter((task) => task.box.checked).map((task) => task.text) },
+        }),
+      ),
+    );
+    return { box, text };
+  });
+
+async function loadTasks() {
+  if (!tasks.length) return;
+  const { done } = await api(`pages/${key}/tasks`);
+  for (const { box, text } of tasks) box.checked = done.includes(text);
 }
 
 // --- begin
@@ -126,27 +225,46 @@ function mark(path) {
 for (const question of questions) {
   const { box, id, asks, custom } = question;
   if (asks === "order") {
-    box.addEventListener("rank", () => { keep(id, read(question), true); judge(question); });
+    box.addEventListener("rank", () => {
+      keep(id, read(question), true);
+      judge(question);
+    });
     judge(question);
   } else {
     const typed = asks === "prose" || asks === "text" || asks === "number";
     box.addEventListener(typed ? "input" : "change", (event) => {
       if (event.target === custom) return;
-      if (custom) { custom.hidden = !box.querySelector("input[data-custom]:checked"); if (!custom.hidden) custom.focus(); }
+      if (custom) {
+        custom.hidden = !box.querySelector("input[data-custom]:checked");
+        if (!custom.hidden) custom.focus();
+      }
       keep(id, read(question), !typed);
       if (asks === "prose") understand(question);
     });
-    custom?.addEventListener("input", () => { waiting.set(id, read(question)); keep(`${id}.custom`, custom.value, false); });
+    custom?.addEventListener("input", () => {
+      waiting.set(id, read(question));
+      keep(`${id}.custom`, custom.value, false);
+    });
   }
 }
 
 async function load() {
+  loadTasks().catch(() => {});
   const { values } = await api(`pages/${key}/answers`);
   fill(values);
   plan.draw();
 }
 
-onNews((news) => { if (news.answers === key && !sending) load().catch(() => {}); });
-addEventListener("beforeunload", (event) => { if (waiting.size) { send(); event.preventDefault(); } });
-load().catch((error) => { $("saved").textContent = error.message; });
+onNews((news) => {
+  if (news.answers === key && !sending) load().catch(() => {});
+});
+addEventListener("beforeunload", (event) => {
+  if (waiting.size) {
+    send();
+    event.preventDefault();
+  }
+});
+load().catch((error) => {
+  $("saved").textContent = error.message;
+});
 feed.follow({ answers: [key] });

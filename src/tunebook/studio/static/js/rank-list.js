@@ -1,16 +1,26 @@
 // <rank-list>: rows put in order by mouse, touch or keyboard. Tells of a new order with a `rank` event.
 class RankList extends HTMLElement {
-  #list; #held = null; #from = 0; #before = []; #order = [];
+  #list;
+  #held = null;
+  #from = 0;
+  #before = [];
+  #order = [];
 
   connectedCallback() {
     this.#list = this.querySelector("ol");
     this.addEventListener("pointerdown", (event) => this.#grab(event));
     this.addEventListener("keydown", (event) => this.#key(event));
-    this.addEventListener("focusout", (event) => { if (this.#held && event.target.closest("li") === this.#held && !this.hasPointerCapture?.(1)) this.#maybeDrop(); });
+    this.addEventListener("focusout", (event) => {
+      if (this.#held && event.target.closest("li") === this.#held && !this.hasPointerCapture?.(1)) this.#maybeDrop();
+    });
   }
 
-  get rows() { return [...this.#list.children]; }
-  get value() { return this.rows.map((row) => row.dataset.text); }
+  get rows() {
+    return [...this.#list.children];
+  }
+  get value() {
+    return this.rows.map((row) => row.dataset.text);
+  }
 
   /** Put the rows in this order, unless somebody is moving one. */
   set value(texts) {
@@ -33,17 +43,28 @@ class RankList extends HTMLElement {
     const move = (at) => {
       if (at.clientY < 90) scrollBy(0, -14);
       else if (at.clientY > innerHeight - 50) scrollBy(0, 14);
-      const top = at.clientY + scrollY - start, middle = top + row.offsetHeight / 2;
+      const top = at.clientY + scrollY - start,
+        middle = top + row.offsetHeight / 2;
       const after = this.rows.find((other) => other !== row && middle < other.offsetTop + other.offsetHeight / 2);
       if ((after ?? null) !== row.nextElementSibling) this.#place(row, after);
       row.style.transform = `translateY(${at.clientY + scrollY - start - row.offsetTop}px)`;
     };
     const end = (at) => {
-      for (const [name, listener] of [["pointermove", move], ["pointerup", end], ["pointercancel", end]]) this.removeEventListener(name, listener);
+      for (const [name, listener] of [
+        ["pointermove", move],
+        ["pointerup", end],
+        ["pointercancel", end],
+      ])
+        this.removeEventListener(name, listener);
       row.style.transform = "";
       at.type === "pointerup" ? this.#drop() : this.#cancel();
     };
-    for (const [name, listener] of [["pointermove", move], ["pointerup", end], ["pointercancel", end]]) this.addEventListener(name, listener);
+    for (const [name, listener] of [
+      ["pointermove", move],
+      ["pointerup", end],
+      ["pointercancel", end],
+    ])
+      this.addEventListener(name, listener);
   }
 
   // --- keyboard
@@ -52,9 +73,13 @@ class RankList extends HTMLElement {
     const row = event.target.closest("li");
     if (!row || !event.target.classList.contains("grip")) return;
     const way = { ArrowUp: -1, ArrowDown: 1 }[event.key];
-    if (event.key === " " || event.key === "Enter") { event.preventDefault(); this.#held ? this.#drop() : this.#lift(row); }
-    else if (event.key === "Escape" && this.#held) { event.preventDefault(); this.#cancel(); }
-    else if (way) {
+    if (event.key === " " || event.key === "Enter") {
+      event.preventDefault();
+      this.#held ? this.#drop() : this.#lift(row);
+    } else if (event.key === "Escape" && this.#held) {
+      event.preventDefault();
+      this.#cancel();
+    } else if (way) {
       event.preventDefault();
       const next = way < 0 ? row.previousElementSibling : row.nextElementSibling;
       if (!next) return;
@@ -67,10 +92,13 @@ class RankList extends HTMLElement {
 
   // --- what both do
 
-  #grip(row) { return row.querySelector(".grip"); }
+  #grip(row) {
+    return row.querySelector(".grip");
+  }
 
   #lift(row) {
-    this.#held = row; this.#order = this.rows;
+    this.#held = row;
+    this.#order = this.rows;
     row.classList.add("lifted");
     this.#grip(row).setAttribute("aria-pressed", "true");
     this.#say(`Lifted, place ${this.rows.indexOf(row) + 1} of ${this.rows.length}`);
@@ -78,7 +106,8 @@ class RankList extends HTMLElement {
 
   #place(row, before) {
     const tops = new Map(this.rows.map((other) => [other, other.offsetTop]));
-    const wasFocused = row.contains(document.activeElement), held = this.#held;
+    const wasFocused = row.contains(document.activeElement),
+      held = this.#held;
     this.#held = null; // moving a row takes its focus: that is no drop
     this.#list.insertBefore(row, before ?? null);
     this.#held = held;
@@ -86,7 +115,11 @@ class RankList extends HTMLElement {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     for (const other of this.rows) {
       const moved = tops.get(other) - other.offsetTop;
-      if (moved && other !== row) other.animate([{ transform: `translateY(${moved}px)` }, { transform: "none" }], { duration: 140, easing: "ease-out" });
+      if (moved && other !== row)
+        other.animate([{ transform: `translateY(${moved}px)` }, { transform: "none" }], {
+          duration: 140,
+          easing: "ease-out",
+        });
     }
   }
 
@@ -98,16 +131,23 @@ class RankList extends HTMLElement {
     return row;
   }
 
-  #maybeDrop() { queueMicrotask(() => { if (this.#held && !this.#held.contains(document.activeElement)) this.#drop(); }); }
+  #maybeDrop() {
+    queueMicrotask(() => {
+      if (this.#held && !this.#held.contains(document.activeElement)) this.#drop();
+    });
+  }
 
   #drop() {
-    const before = this.#order, row = this.#settle();
+    const before = this.#order,
+      row = this.#settle();
     this.#say(`Dropped at place ${this.rows.indexOf(row) + 1}`);
-    if (before.some((other, place) => other !== this.rows[place])) this.dispatchEvent(new CustomEvent("rank", { bubbles: true }));
+    if (before.some((other, place) => other !== this.rows[place]))
+      this.dispatchEvent(new CustomEvent("rank", { bubbles: true }));
   }
 
   #cancel() {
-    const order = this.#order, row = this.#settle();
+    const order = this.#order,
+      row = this.#settle();
     this.#list.append(...order);
     this.#grip(row).focus();
     this.#say("Put back");

@@ -1,0 +1,286 @@
+// The compare view: runs chosen in the address (`?with=a,b`), their reports in one table, their answers, and a talk.
+import { $, api, figure, h, plural, seconds, trying, whole } from "/static/js/core.js";
+import { Talk } from "/static/js/talk.js";
+
+const MOST = 4;
+const SIGNS = { yes: "✓", no: "✕", unclear: "?" };
+let all = [],
+  chosen = [];
+const reports = new Map();
+
+async function begin() {
+  all = (await api("runs")).runs;
+  const there = new Set(all.map((run) => run.name));
+  const named = new URLSearchParams(location.search).get("with")?.split(",") ?? [];
+  chosen = named.filter((name) => there.has(name)).slice(0, MOST);
+  if (!named.length && all.length)
+    chosen = all
+      .filter((run) => run.state === "finished")
+      .slice(0, 2)
+      .map((run) => run.name);
+  await draw();
+}
+
+async function choose(names) {
+  chosen = names;
+  history.replaceState(null, "", chosen.length ? `/compare?with=${chosen.join(",")}` : "/compare");
+  await draw();
+}
+
+async function draw() {
+  drawChosen();
+  const found = await Promise.all(chosen.map(reportOf));
+  $("chosen").removeAttribute("aria-busy");
+  const good = found.filter((report) => !report.fault);
+  $("table-card").hidden = $("talk-card").hidden = !chosen.length;
+  if (!chosen.length) return;
+  drawTable(found);
+  drawAnswers(good);
+  talk.with(chosen);
+}
+
+/** A run's report, or `{name, fault}` where it has none. */
+async function reportOf(name) {
+  if (!reports.has(name))
+    reports.set(
+      name,
+      api(`runs/${name}/report`).catch((error) => ({ name, fault: error.message })),
+    );
+  return reports.get(name);
+}
+
+// --- which
+
+function drawChosen() {
+  const free = all.filter((run) => !chosen.includes(run.name));
+  const chips = chosen.map((name) =>
+    h(
+      "span",
+      { className: "run-chip" },
+      h("a", { href: `/runs/${name}` }, name),
+      h(
+        "button",
+        {
+          type: "button",
+          "aria-label": `Leave out ${name}`,
+          onclick: () => choose(chosen.filter((other) => other !== name)),
+        },
+        "×",
+      ),
+    ),
+  );
+  const add = h(
+    "select",
+    { "aria-label": "Add a run" },
+    h("option", { value: "" }, chosen.length ? "Add a run" : "Choose a run"),
+    free.map((run) => h("option", { value: run.name }, `${run.name} (${run.state})`)),
+  );
+  add.addEventListener("change", () => add.value && choose([...chosen, add.value]));
+  if (!all.length) {
+    $("chosen").replaceChildren(
+      h(
+        "div",
+        { className: "empty card" },
+        h("h2", {}, "Nothing to compare yet"),
+        h("p", {}, "Once a run has come to its first evaluation, it can be put beside its base and beside others."),
+      ),
+    );
+    return;
+  }
+  $("chosen").replaceChildren(...chips, ...(free.length && chosen.length < MOST ? [add] : []));
+}
+
+// --- what was measured
+
+const sign = (report, id) => report.indicators?.find((item) => item.id === id);
+const numbers = (report, id) => sign(report, id)?.numbers ?? {};
+const percent = (value) => (value == null ? null : `${(100 * value).toFixed(1)} %`);
+const method = ({ method: name, rank }) =>
+  name === "lora" ? `LoRA, rank ${rank}` : name === "full" ? "every weight" : null;
+
+// Each row: its name, the base's value, a run's value, and whether more is better (1), less (-1) or neither (0).
+const ROWS = [
+  [
+    "Validation loss",
+    (report) => numbers(report, "validation").base,
+    (report) => numbers(report, "validation").tuned,
+    -1,
+  ],
+  [
+    "Perplexity",
+    (report) => numbers(report, "validation").perplexity_base,
+    (report) => numbers(report, "validation").perplexity_tuned,
+    -1,
+  ],
+  ["Likeness of answers", (report) => numbers(report, "answers").base, (report) => numbers(report, "answers").tuned, 1],
+  [
+    "Tokens in an answer",
+    (report) => numbers(report, "answers").scores?.base.tokens,
+    (report) => numbers(report, "answers").scores?.tuned.tokens,
+    0,
+  ],
+  [
+    "General questions right",
+    (report) => numbers(report, "retention").base,
+    (report) => numbers(report, "retention").tuned,
+    1,
+    percent,
+  ],
+  [
+    "Loss on plain prose",
+    (report) => numbers(report, "retention").prose_base,
+    (report) => numbers(report, "retention").prose_tuned,
+    -1,
+  ],
+];
+const SETTINGS = [
+  ["Base model", (report) => report.model],
+  ["Data", (report) => report.data],
+  ["Trains", (report) => method(report.settings)],
+  ["Learning rate", (report) => figure(report.settings.learning_rate)],
+  ["Batch size", (report) => report.settings.batch_size],
+  ["Optimizer steps", (report) => whole(report.end.step)],
+  ["Result", (report) => (report.end.result_step ? `step ${whole(report.end.result_step)}` : null)],
+  ["Took", (report) => seconds(report.seconds)],
+];
+
+function drawTable(found) {
+  const good = found.filter((report) => !report.fault);
+  const head = h(
+    "tr",
+    {},
+    h("td", {}),
+    h("th", { scope: "col" }, "Base"),
+    found.map((report) => h("th", { scope: "col" }, h("a", { href: `/runs/${report.name}/report` }, report.name))),
+  );
+  const verdicts = h("tr", {}, h("th", { scope: "row" }, "Signs of success"), h("td", {}), found.map(signs));
+  const measured = ROWS.map(([name, base, tuned, better, shown = figure]) => {
+    const values = found.map((report) => (report.fault ? null : tuned(report)));
+    const there = new Set(values.filter((value) => value != null));
+    const best = better && there.size > 1 ? (better > 0 ? Math.max(...there) : Math.min(...there)) : null;
+    const before = good.map(base).find((value) => value != null);
+    return h(
+      "tr",
+      {},
+      h("th", { scope: "row" }, name),
+      cell(before, shown),
+      values.map((value) => cell(value, shown, value != null && value === best)),
+    );
+  });
+  const settings = SETTINGS.map(([name, value]) => {
+    const values = found.map((report) => (report.fault ? null : value(report)));
+    const differ = new Set(values.filter((one) => one != null)).size > 1;
+    return h(
+      "tr",
+      { className: differ ? "differs" : "" },
+      h("th", { scope: "row" }, name),
+      h("td", {}),
+      values.map((one) => h("td", {}, one ?? "–")),
+    );
+  });
+  $("table").replaceChildren(
+    h(
+      "table",
+      { className: "comparison" },
+      h("thead", {}, head),
+      h("tbody", {}, verdicts, measured),
+      h("tbody", { className: "settings" }, settings),
+    ),
+  );
+  const bases = new Set(good.map((report) => report.model));
+  $("table-note").textContent =
+    bases.size > 1 ? "These runs start from different bases; the column is the first one’s." : "";
+  for (const report of found.filter((one) => one.fault))
+    $("table").append(h("p", { className: "notice warn" }, `${report.name}: ${report.fault}`));
+}
+
+const cell = (value, shown, best = false) =>
+  h("td", { className: best ? "best" : "" }, value == null ? "–" : shown(value));
+
+function signs(report) {
+  if (report.fault) return h("td", { className: "muted" }, "no report yet");
+  return h(
+    "td",
+    {},
+    report.indicators.map((item) =>
+      h(
+        "span",
+        {
+          className: `mini ${item.verdict}`,
+          title: item.why,
+          role: "img",
+          "aria-label": `${item.id.replaceAll("_", " ")}: ${item.verdict}`,
+        },
+        SIGNS[item.verdict],
+      ),
+    ),
+  );
+}
+
+// --- the same prompts, answered by each
+
+function drawAnswers(found) {
+  const rows = new Map();
+  for (const report of found)
+    for (const row of report.answers) {
+      const one = rows.get(row.id) ?? { prompt: row.prompt, reference: row.reference, base: row.base, said: new Map() };
+      one.said.set(report.name, row.tuned);
+      rows.set(row.id, one);
+    }
+  const list = [...rows.values()];
+  $("answers-card").hidden = !list.length;
+  let shown = 4;
+  const fill = () => {
+    const pairs = list.slice(0, shown).map((row) =>
+      h(
+        "div",
+        { className: "asked" },
+        h("p", { className: "prompt", dir: "auto" }, row.prompt.trim()),
+        h(
+          "div",
+          { className: "columns" },
+          said("Base", row.base),
+          found.map((report) => said(report.name, row.said.get(report.name), "tuned")),
+        ),
+        row.reference && h("details", {}, h("summary", {}, "Reference answer"), h("p", { dir: "auto" }, row.reference)),
+      ),
+    );
+    const more =
+      list.length > shown &&
+      h(
+        "button",
+        {
+          type: "button",
+          className: "quiet",
+          onclick: () => {
+            shown += 20;
+            fill();
+          },
+        },
+        `Show more (${whole(list.length - shown)})`,
+      );
+    $("answers").replaceChildren(...pairs, ...(more ? [more] : []));
+  };
+  fill();
+}
+
+function said(title, answer, kind = "base") {
+  const score = answer?.scores ? `${Math.round(answer.scores.likeness)}` : "";
+  return h(
+    "div",
+    { className: kind },
+    h("h3", {}, title, h("span", { className: "score" }, score)),
+    h("p", { dir: "auto" }, answer ? answer.text || "(nothing)" : "not asked"),
+    answer?.tokens != null && h("small", { className: "muted" }, plural(answer.tokens, "token")),
+  );
+}
+
+const talk = new Talk({
+  box: $("talk"),
+  tools: $("talk-tools"),
+  form: $("ask"),
+  question: $("question"),
+  send: $("send"),
+  note: $("talk-note"),
+});
+trying(begin);

@@ -1,0 +1,334 @@
+// The review view: one pair at a time, blind; a verdict is kept the moment it is given, and tells whose answer was whose.
+import { $, api, confirmed, h, plural, toast, trying, whole } from "/static/js/core.js";
+
+const name = $("review").dataset.name;
+const at = `runs/${name}/review`;
+let items = [],
+  total = 0,
+  left = 0,
+  place = 0;
+const given = new Map(); // place of an item -> what was said of it in this sitting
+
+const policy = () => $("policy").value;
+
+async function load() {
+  $("review").setAttribute("aria-busy", "true");
+  try {
+    const found = await api(policy() ? `${at}?policy=${policy()}` : at);
+    ({ items, total, left } = found);
+    place = 0;
+    given.clear();
+    draw();
+    drawSummary(found.reviews);
+  } catch (error) {
+    $("pair").replaceChildren(h("div", { className: "notice bad", role: "alert" }, error.message));
+  } finally {
+    $("review").removeAttribute("aria-busy");
+  }
+}
+
+// --- one pair
+
+const key = (letter) => h("kbd", {}, letter);
+
+function button(label, letter, act, kind = "plain") {
+  return h(
+    "button",
+    { type: "button", className: kind, "aria-keyshortcuts": letter, onclick: act },
+    label,
+    key(letter),
+  );
+}
+
+function draw() {
+  $("bar").max = Math.max(total, 1);
+  $("bar").value = total - left;
+  $("count").textContent = total ? `${whole(total - left)} of ${whole(total)} judged` : "";
+  const item = items[place];
+  if (!item) return left > 0 ? void load() : drawEnd();
+  const said = given.get(place);
+  const column = (letter) => {
+    const whose = said ? (said.tuned === letter ? "tuned" : "base") : "";
+    const better = said?.chosen === letter;
+    return h(
+      "section",
+      { className: `answer ${whose} ${better ? "chosen" : ""}`, "aria-label": `Answer ${letter.toUpperCase()}` },
+      h(
+        "h2",
+        {},
+        h("span", { className: "letter" }, letter.toUpperCase()),
+        whose && h("span", { className: "whose" }, whose === "tuned" ? "Tuned" : "Base"),
+      ),
+      h("p", { dir: "auto" }, item[letter].trim() || h("em", { className: "muted" }, "(nothing)")),
+    );
+  };
+  $("pair").replaceChildren(
+    h("p", { className: "question", dir: "auto" }, item.prompt),
+    h("div", { className: "both" }, column("a"), column("b")),
+    said ? acted(item, said) : asked(),
+    item.reference &&
+      h(
+        "details",
+        { className: "reference" },
+        h("summary", {}, "Reference answer"),
+        h("p", { dir: "auto" }, item.reference),
+      ),
+  );
+}
+
+function asked() {
+  return h(
+    "div",
+    { className: "judge", role: "group", "aria-label": "Which answers better?" },
+    button("A is better", "A", () => choose("a")),
+    button("The same", "S", () => choose("same")),
+    button("B is better", "B", () => choose("b")),
+    place > 0 && button("Back", "U", back, "quiet"),
+  );
+}
+
+const VERDICTS = {
+  better: "The tuned model’s answer is better.",
+  same: "Both are the same.",
+  worse: "The base’s answer is better.",
+};
+
+function acted(item, said) {
+  const note = h("input", {
+    type: "text",
+    id: "note",
+    placeholder: "Note (optional)",
+    "aria-label": "Note",
+    value: said.note,
+    dir: "auto",
+    maxlength: 10000,
+  });
+  note.addEventListener("change", () => keep({ note: note.value }));
+  return h(
+    "div",
+    { className: `after ${said.verdict}` },
+    h(
+      "p",
+      { className: "told", role: "status" },
+      VERDICTS[said.verdict],
+      h(
+        "span",
+        { className: "muted" },
+        ` Answer ${said.tuned.toUpperCase()} is the tuned model’s, after step ${whole(item.step)}.`,
+      ),
+    ),
+    h(
+      "div",
+      { className: "judge", role: "group", "aria-label": "What becomes of the tuned answer?" },
+      button("Keep it", "K", () => settle("keep"), "primary"),
+      button("Fix it", "F", () => fix(item, said)),
+      button("Reject it", "R", () => settle("reject")),
+      button("Back", "U", back, "quiet"),
+    ),
+    h(
+      "div",
+      { className: "note-line" },
+      note,
+      h(
+        "button",
+        { type: "button", className: "quiet danger", onclick: () => rejectCheckpoint(item.step) },
+        `Reject checkpoint ${whole(item.step)}`,
+      ),
+    ),
+  );
+}
+
+function fix(item, said) {
+  const text = h(
+    "textarea",
+    { rows: 6, "aria-label": "The answer as it should be", dir: "auto" },
+    said.fixed || item[said.tuned],
+  );
+  const save = async () => {
+    if (!text.value.trim()) return void toast("Write the answer as it should be, or reject it.");
+    if (await keep({ action: "fix", fixed: text.value })) next();
+  };
+  text.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+    if (event.key === "Escape") draw();
+  });
+  const box = h(
+    "div",
+    { className: "fixing" },
+    text,
+    h(
+      "div",
+      { className: "judge" },
+      h("button", { type: "button", className: "primary", onclick: save }, "Keep this answer", key("Ctrl ⏎")),
+      h("button", { type: "button", className: "quiet", onclick: draw }, "Cancel", key("Esc")),
+    ),
+  );
+  $("pair").querySelector(".after").replaceChildren(box);
+  text.focus();
+}
+
+// --- what is said, and kept
+
+async function choose(chosen) {
+  given.set(place, { chosen, note: "", action: "keep", fixed: "" });
+  if (!(await keep({}))) given.delete(place);
+  draw();
+  $("pair").querySelector(".judge .primary")?.focus({ preventScroll: true });
+}
+
+/** Send what is said of the pair on the screen; true when it is kept. */
+async function keep(changes) {
+  const item = items[place],
+    said = given.get(place);
+  if (!item || !said) return false;
+  Object.assign(said, changes);
+  if (said.action !== "fix") said.fixed = "";
+  const { chosen, action, fixed, note } = said;
+  const body = { step: item.step, id: item.id, chosen, action, fixed, note, policy: policy() || null };
+  const told = await trying(() => api(at, { method: "POST", body }));
+  if (!told) return false;
+  Object.assign(said, { tuned: told.tuned, verdict: told.verdict });
+  left = told.left;
+  $("bar").value = total - left;
+  $("count").textContent = `${whole(total - left)} of ${whole(total)} judged`;
+  drawSummary(told.reviews);
+  return true;
+}
+
+async function settle(action) {
+  if (await keep({ action })) next();
+}
+
+function next() {
+  place += 1;
+  draw();
+  $("pair").querySelector("button")?.focus({ preventScroll: true });
+}
+
+function back() {
+  if (given.has(place)) given.delete(place);
+  else if (place > 0) place -= 1;
+  draw();
+}
+
+async function rejectCheckpoint(step) {
+  const sure = await confirmed(
+    `Reject checkpoint ${whole(step)}?`,
+    "The report names it as rejected. Its files stay, and it can be taken back in.",
+    "Reject it",
+  );
+  if (!sure) return;
+  const told = await trying(() => api(`${at}/checkpoint`, { method: "POST", body: { step } }));
+  if (told) drawSummary(told.reviews);
+}
+
+async function takeBack(step) {
+  const told = await trying(() => api(`${at}/checkpoint`, { method: "POST", body: { step, rejected: false } }));
+  if (told) drawSummary(told.reviews);
+}
+
+// --- the end, and what the report says
+
+function drawEnd() {
+  const done = total > 0;
+  const words = done
+    ? "Every answer in this queue is judged. The report counts your verdicts."
+    : "The queue is empty: either the plan asks for no review, or the held-out prompts have not been answered yet. “Read” above chooses another one.";
+  $("pair").replaceChildren(
+    h(
+      "div",
+      { className: "card empty" },
+      h("h2", {}, done ? "All judged" : "Nothing to review"),
+      h("p", {}, words),
+      h(
+        "p",
+        {},
+        h("a", { className: "button primary", href: `/runs/${name}/report` }, "Read the report"),
+        given.size > 0 && " ",
+        given.size > 0 && h("button", { type: "button", className: "plain", onclick: back }, "Back to the last one"),
+      ),
+    ),
+  );
+}
+
+function drawSummary(reviews) {
+  $("so-far").hidden = !reviews;
+  if (!reviews) return;
+  const parts = [
+    ["better", "better"],
+    ["same", "the same"],
+    ["worse", "worse"],
+  ];
+  const bar = h("div", {
+    className: "verdicts",
+    role: "img",
+    "aria-label": parts.map(([id, word]) => `${reviews[id]} ${word}`).join(", "),
+  });
+  for (const [id] of parts) {
+    const piece = bar.appendChild(h("i", { className: id }));
+    piece.style.flexGrow = reviews[id];
+    piece.hidden = !reviews[id];
+  }
+  const counts = h(
+    "ul",
+    { className: "counts" },
+    parts.map(([id, word]) => h("li", { className: id }, h("b", {}, whole(reviews[id])), ` ${word}`)),
+  );
+  const acts = `${whole(reviews.kept)} kept, ${whole(reviews.fixed)} fixed, ${whole(reviews.rejected)} rejected`;
+  const agreed =
+    reviews.agreement &&
+    ` · ${plural(reviews.reviewers, "reviewer")}, who agree on ${Math.round(100 * reviews.agreement.equal)} % of the shared ones`;
+  const rows = [h("p", { className: "muted" }, `${plural(reviews.judged, "verdict")}: `, acts, agreed)];
+  for (const step of reviews.rejected_checkpoints)
+    rows.push(
+      h(
+        "p",
+        { className: "rejected" },
+        `Checkpoint ${whole(step)} is rejected. `,
+        h("button", { type: "button", className: "quiet", onclick: () => takeBack(step) }, "Take it back in"),
+      ),
+    );
+  if (reviews.fixed)
+    rows.push(
+      h(
+        "p",
+        {},
+        h(
+          "button",
+          { type: "button", className: "plain", onclick: (event) => writeFixed(event.target) },
+          `Make training rows of ${plural(reviews.fixed, "fixed answer")}`,
+        ),
+      ),
+    );
+  $("summary").replaceChildren(bar, counts, ...rows);
+}
+
+async function writeFixed(button) {
+  const made = await trying(() => api(`${at}/export`, { method: "POST" }), button);
+  if (made) toast(made.said || `Wrote ${made.file}.`);
+}
+
+// --- keys
+
+addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  const item = items[place],
+    said = given.get(place),
+    letter = event.key.toLowerCase();
+  if (!item || $("pair").querySelector(".fixing")) return;
+  const acts = said
+    ? {
+        k: () => settle("keep"),
+        f: () => fix(item, said),
+        r: () => settle("reject"),
+        u: back,
+        n: () => $("note").focus(),
+      }
+    : { a: () => choose("a"), b: () => choose("b"), s: () => choose("same"), u: back };
+  if (!acts[letter]) return;
+  event.preventDefault();
+  acts[letter]();
+});
+
+$("policy").addEventListener("change", load);
+load();

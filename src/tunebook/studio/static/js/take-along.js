@@ -1,0 +1,187 @@
+// What a run's result can become: files that others load, a test over HTTP, a named version. The command line does it.
+import { api, h, plural, trying, whole } from "/static/js/core.js";
+
+const FORMATS = {
+  safetensors: ["Merged weights", "for Transformers, vLLM and others"],
+  adapter: ["Adapter", "what was trained, for PEFT"],
+  gguf: ["GGUF", "F16 and Q8_0, for llama.cpp and Ollama"],
+};
+const DOING = {
+  export: "Exporting",
+  "deploy-test": "Testing over HTTP",
+  promote: "Promoting",
+  other: "Something else works on this run",
+};
+const LOOK = 700; // milliseconds between looks while something is being done
+
+export class TakeAlong {
+  #name;
+  #report;
+  #busy = false;
+  #body = h("div", {});
+  #state = h("div", { role: "status" });
+
+  constructor(name, report) {
+    this.#name = name;
+    this.#report = report;
+    this.box = h(
+      "section",
+      { className: "card take" },
+      h(
+        "div",
+        { className: "card-head" },
+        h("h2", {}, "Take it along"),
+        h("span", { className: "muted small" }, "each export is loaded again in a fresh process and compared"),
+      ),
+      this.#body,
+      this.#state,
+    );
+    this.#look();
+  }
+
+  /** See what there is, and again until nothing is being done. */
+  async #look() {
+    const found = await api(`runs/${this.#name}/work`).catch(() => null);
+    if (!found) return;
+    const was = this.#busy;
+    this.#busy = found.work?.state === "running";
+    if (!this.#body.childElementCount || was !== this.#busy) this.#draw(found);
+    this.#tell(found.work);
+    if (this.#busy) setTimeout(() => this.#look(), LOOK);
+  }
+
+  async #begin(body, button) {
+    const begun = await trying(() => api(`runs/${this.#name}/work`, { method: "POST", body }), button);
+    if (begun) this.#look();
+  }
+
+  #draw({ export: exported, deployment }) {
+    const made = exported?.formats ?? {};
+    const formats = Object.keys(FORMATS).filter(
+      (kind) => kind !== "adapter" || this.#report.settings.method === "lora",
+    );
+    this.#body.replaceChildren(
+      h(
+        "ul",
+        { className: "formats" },
+        formats.map((kind) => this.#format(kind, made[kind])),
+      ),
+      this.#test(Object.keys(made).length > 0, deployment),
+      this.#promote(made.safetensors),
+    );
+  }
+
+  #format(kind, entry) {
+    const [title, use] = FORMATS[kind];
+    const parity = entry?.parity ?? {};
+    const facts =
+      entry &&
+      `${(entry.bytes / 1e6).toFixed(1)} MB, ${parity.ok ? "the same model when loaded again" : "not the same model when loaded again"}${parity.answers ? `, ${whole(parity.answers_equal)} of ${plural(parity.answers, "answer")} equal` : ""}`;
+    return h(
+      "li",
+      {},
+      mark(entry ? parity.ok : null),
+      h(
+        "div",
+        {},
+        h("b", {}, title),
+        h("small", {}, use),
+        entry &&
+          h("small", { className: "facts" }, facts, h("br"), h("code", {}, `${this.#report.folder}/${entry.folder}`)),
+      ),
+      this.#button(entry ? "Export again" : "Export", { what: "export", format: kind }),
+    );
+  }
+
+  #test(can, deployment) {
+    const passed = deployment?.verdict === "passed" || deployment?.verdict === "loaded";
+    const told = deployment
+      ? (deployment.sentence ??
+        `${deployment.verdict}: ${whole(deployment.equal)} of ${plural(deployment.total, "answer")} as the tuned model gave`)
+      : "A server is started on the exported files, asked as a client would, compared, measured and stopped.";
+    return h(
+      "div",
+      { className: "line" },
+      mark(deployment ? passed : null),
+      h("div", {}, h("b", {}, "Deployment test"), h("small", {}, told)),
+      this.#button(deployment ? "Test again" : "Test it", { what: "deploy-test" }, !can),
+    );
+  }
+
+  #promote(can) {
+    const version = h("input", {
+      type: "text",
+      placeholder: "Name of the version",
+      "aria-label": "Name of the version",
+      maxlength: 64,
+      autocomplete: "off",
+      spellcheck: false,
+    });
+    const reason = h("input", {
+      type: "text",
+      placeholder: "Why (needed when a sign says no)",
+      "aria-label": "Why",
+      maxlength: 2000,
+      dir: "auto",
+    });
+    const go = h("button", { type: "submit", className: "plain", disabled: this.#busy || !can }, "Promote");
+    const form = h("form", { className: "promote" }, version, reason, go);
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#begin({ what: "promote", version: version.value.trim(), reason: reason.value.trim() }, go);
+    });
+    return h(
+      "div",
+      { className: "line" },
+      mark(null),
+      h(
+        "div",
+        {},
+        h("b", {}, "Promote"),
+        h(
+          "small",
+          {},
+          can ? "Give it a name that a new plan can start from." : "Needs the merged weights: export them first.",
+        ),
+        can && form,
+      ),
+      can ? null : go,
+    );
+  }
+
+  #button(label, body, off = false) {
+    return h(
+      "button",
+      {
+        type: "button",
+        className: "plain",
+        disabled: this.#busy || off,
+        onclick: (event) => this.#begin(body, event.target),
+      },
+      label,
+    );
+  }
+
+  #tell(work) {
+    if (!work) return;
+    const said = work.said.length > 0 && h("pre", {}, work.said.join("\n"));
+    const title = { running: `${DOING[work.what]} …`, done: "Done.", failed: "That could not be done." }[work.state];
+    const kind = { running: "", done: "good", failed: "bad" }[work.state];
+    this.#state.replaceChildren(
+      h(
+        "div",
+        { className: `notice work ${kind}` },
+        work.state === "running" && h("i", { className: "spin", "aria-hidden": "true" }),
+        h("b", {}, title),
+        said,
+      ),
+    );
+  }
+}
+
+const mark = (ok) =>
+  h(
+    "span",
+    { className: `dot ${ok == null ? "" : ok ? "good" : "bad"}`, "aria-hidden": "true" },
+    ok == null ? "" : ok ? "✓" : "✕",
+  );

@@ -1,0 +1,205 @@
+// A conversation with runs beside their base. Each run has a socket of its own, whose process holds the models.
+import { api, h, whole } from "/static/js/core.js";
+
+/** One run (or one of its checkpoints) and, for the first of them, its base: columns that answer the same questions. */
+class Voice {
+  #socket;
+  #ready = false;
+  #waiting = null;
+
+  constructor(name, withBase, news) {
+    Object.assign(this, { name, withBase, news, step: "", busy: false });
+  }
+
+  get titles() {
+    const own = this.step ? `${this.name}, step ${whole(Number(this.step))}` : this.name;
+    return this.withBase ? ["Base", own] : [own];
+  }
+
+  ask(text) {
+    this.busy = true;
+    this.#waiting = text;
+    if (!this.#socket) this.#open();
+    else if (this.#ready) this.#send();
+  }
+
+  stop() {
+    if (this.#ready) this.#socket.send(JSON.stringify({ stop: true }));
+  }
+
+  forget() {
+    if (this.#ready) this.#socket.send(JSON.stringify({ new: true }));
+  }
+
+  close() {
+    const socket = this.#socket;
+    this.#socket = null;
+    this.#ready = this.busy = false;
+    socket?.close();
+  }
+
+  #send() {
+    this.#socket.send(JSON.stringify({ ask: this.#waiting }));
+    this.#waiting = null;
+  }
+
+  #open() {
+    const query = new URLSearchParams({ base: String(this.withBase), ...(this.step && { step: this.step }) });
+    const socket = (this.#socket = new WebSocket(`ws://${location.host}/api/chat/${this.name}?${query}`));
+    socket.onmessage = (message) => {
+      if (socket !== this.#socket) return;
+      const said = JSON.parse(message.data);
+      if (said.ready) {
+        this.#ready = true;
+        if (this.#waiting != null) this.#send();
+      }
+      if (said.idle || said.gone) this.busy = false;
+      this.news(this, said);
+    };
+    socket.onclose = () => {
+      if (socket !== this.#socket) return;
+      const was = this.busy;
+      this.close();
+      if (was) this.news(this, { gone: "The conversation was cut off. Ask again to begin a new one." });
+    };
+  }
+}
+
+export class Talk {
+  #voices = [];
+  #turns = [];
+  #parts;
+
+  constructor(parts) {
+    this.#parts = parts;
+    parts.form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#busy() ? this.#stop() : this.#ask();
+    });
+    parts.question.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        if (!this.#busy()) this.#ask();
+      }
+    });
+    addEventListener("pagehide", () => this.#voices.forEach((voice) => voice.close()));
+  }
+
+  /** Talk with these runs; a talk with the same ones goes on. */
+  with(names) {
+    if (names.join() === this.#voices.map((voice) => voice.name).join()) return;
+    this.#voices.forEach((voice) => voice.close());
+    this.#voices = names
+      .slice(0, 3)
+      .map((name, place) => new Voice(name, place === 0, (from, said) => this.#heard(from, said)));
+    this.#begin();
+    this.#drawTools();
+  }
+
+  #busy() {
+    return this.#voices.some((voice) => voice.busy);
+  }
+
+  #begin() {
+    this.#turns = [];
+    this.#parts.box.replaceChildren();
+    this.#drawState();
+  }
+
+  async #drawTools() {
+    const fresh = h(
+      "button",
+      {
+        type: "button",
+        className: "quiet",
+        onclick: () => {
+          this.#voices.forEach((voice) => voice.forget());
+          this.#begin();
+        },
+      },
+      "New conversation",
+    );
+    const choices = await Promise.all(this.#voices.map((voice) => this.#checkpoints(voice)));
+    this.#parts.tools.replaceChildren(...choices.filter(Boolean), fresh);
+  }
+
+  /** A choice of checkpoints for a run that has several. */
+  async #checkpoints(voice) {
+    const status = await api(`runs/${voice.name}`).catch(() => null);
+    const good = status?.checkpoints.filter((point) => point.ok) ?? [];
+    if (good.length < 2) return null;
+    const choice = h(
+      "select",
+      { "aria-label": `Checkpoint of ${voice.name}` },
+      h("option", { value: "" }, `${voice.name}: result`),
+      good.map((point) => h("option", { value: String(point.step) }, `${voice.name}: step ${whole(point.step)}`)),
+    );
+    choice.addEventListener("change", () => {
+      voice.close();
+      voice.step = choice.value;
+      this.#begin();
+    });
+    return choice;
+  }
+
+  #ask() {
+    const text = this.#parts.question.value.trim();
+    if (!text || this.#busy()) return;
+    this.#parts.question.value = "";
+    const columns = new Map();
+    const boxes = this.#voices.flatMap((voice) =>
+      voice.titles.map((title, who) => {
+        const words = h("p", { dir: "auto" }),
+          state = h("small", { className: "muted" }, "…");
+        columns.set(`${this.#voices.indexOf(voice)} ${who}`, { words, state });
+        return h("div", { className: title === "Base" ? "base" : "tuned" }, h("h3", {}, title), words, state);
+      }),
+    );
+    const turn = h(
+      "div",
+      { className: "asked" },
+      h("p", { className: "prompt", dir: "auto" }, text),
+      h("div", { className: "columns" }, boxes),
+    );
+    this.#turns.push(columns);
+    this.#parts.box.append(turn);
+    turn.scrollIntoView({ block: "nearest" });
+    this.#voices.forEach((voice) => voice.ask(text));
+    this.#drawState();
+  }
+
+  #stop() {
+    this.#voices.forEach((voice) => voice.stop());
+  }
+
+  #heard(voice, said) {
+    const columns = this.#turns.at(-1),
+      place = this.#voices.indexOf(voice);
+    const own = [...(columns ?? [])].filter(([key]) => key.startsWith(`${place} `)).map(([, column]) => column);
+    if (said.ready)
+      own.forEach((column) => {
+        column.state.textContent = "thinking";
+      });
+    const column = own[said.who];
+    if (column && said.piece) {
+      column.words.append(said.piece);
+      column.state.textContent = "";
+    }
+    if (column && said.done)
+      column.state.textContent = `${whole(said.tokens)} tokens, ${(said.tokens / Math.max(said.seconds, 0.01)).toFixed(1)} a second${said.broken ? ", broken off" : ""}`;
+    if (column && said.error) column.state.replaceWith(h("p", { className: "fault" }, said.error));
+    if (said.gone)
+      own.forEach((each) => {
+        if (!each.words.textContent) each.state.replaceWith(h("p", { className: "fault", role: "alert" }, said.gone));
+      });
+    this.#drawState();
+  }
+
+  #drawState() {
+    const busy = this.#busy();
+    this.#parts.send.textContent = busy ? "Stop" : "Ask";
+    this.#parts.box.setAttribute("aria-busy", String(busy));
+    const first = !this.#turns.length;
+    this.#parts.note.hidden = !first;
+  }
+}

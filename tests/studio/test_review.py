@@ -1,0 +1,93 @@
+"""The review API: blind until judged, kept at once, the command line's own verdicts."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.studio.conftest import CHANGE
+from tunebook.evaluate.review import default_reviewer, queue, read_reviews
+
+AT = "/api/runs/done-1/review"
+
+
+@pytest.fixture
+def judge(client):
+    def send(**words):
+        return client.post(AT, json=words, headers=CHANGE)
+
+    return send
+
+
+def first(client):
+    return client.get(AT).json()["items"][0]
+
+
+def test_what_is_sent_before_a_verdict_does_not_tell_whose_answer_is_whose(client, place):
+    found = client.get(AT).json()
+    assert found["total"] == found["left"] == len(queue(place.run("done-1").folder)) > 0
+    assert all(set(item) == {"step", "id", "prompt", "reference", "a", "b"} for item in found["items"])
+    by_id = {item.id: item for item in queue(place.run("done-1").folder)}
+    orders = {item["a"] == by_id[item["id"]].base for item in found["items"]}
+    assert orders == {True, False}  # base first at times, tuned first at others
+
+
+@pytest.mark.parametrize(("chosen", "verdict"), [("tuned", "better"), ("base", "worse"), ("same", "same")])
+def test_a_choice_becomes_the_verdict_on_the_tuned_answer(client, judge, place, chosen, verdict):
+    item = first(client)
+    tuned = next(one for one in queue(place.run("done-1").folder) if one.id == item["id"]).tuned
+    letter = "a" if item["a"] == tuned else "b"
+    given = {"tuned": letter, "base": "b" if letter == "a" else "a", "same": "same"}[chosen]
+    told = judge(step=item["step"], id=item["id"], chosen=given).json()
+    assert (told["tuned"], told["verdict"], told["reviews"][verdict]) == (letter, verdict, 1)
+    kept = read_reviews(place.run("done-1").folder)
+    assert [(row["reviewer"], row["verdict"], row["action"]) for row in kept] == [(default_reviewer(), verdict, "keep")]
+    assert item["id"] not in [other["id"] for other in client.get(AT).json()["items"]]
+
+
+def test_a_later_word_on_the_same_pair_counts_instead(client, judge, place):
+    item = first(client)
+    judge(step=item["step"], id=item["id"], chosen="a")
+    told = judge(
+        step=item["step"], id=item["id"], chosen="a", action="fix", fixed=" As it should be. ", note="n"
+    ).json()
+    assert (told["reviews"]["judged"], told["reviews"]["fixed"]) == (1, 1)
+    (kept,) = read_reviews(place.run("done-1").folder)
+    assert (kept["fixed"], kept["note"]) == ("As it should be.", "n")
+
+
+def test_what_cannot_be_kept_is_said_and_writes_nothing(client, judge, place):
+    item = first(client)
+    assert judge(step=item["step"], id="nobody", chosen="a").status_code == 404
+    assert judge(step=item["step"], id=item["id"], chosen="a", action="fix", fixed=" ").status_code == 409
+    assert judge(step=item["step"], id=item["id"], chosen="a", action="keep", fixed="x").status_code == 409
+    assert judge(step=item["step"], id=item["id"], chosen="perhaps").status_code == 422
+    assert not (place.run("done-1").folder / "reviews.jsonl").exists()
+
+
+def test_a_checkpoint_is_rejected_and_taken_back(client):
+    said = client.post(f"{AT}/checkpoint", json={"step": 40}, headers=CHANGE).json()
+    assert said["reviews"]["rejected_checkpoints"] == [40]
+    said = client.post(f"{AT}/checkpoint", json={"step": 40, "rejected": False}, headers=CHANGE).json()
+    assert said["reviews"]["rejected_checkpoints"] == []
+
+
+def test_another_policy_reads_other_answers(client):
+    assert client.get(AT, params={"policy": "none"}).json()["total"] == 0
+    assert client.get(AT, params={"policy": "all"}).json()["total"] == 12
+    assert client.get(AT, params={"policy": "some"}).status_code == 422
+
+
+def test_answers_of_a_new_evaluation_join_the_queue(client, place):
+    before = client.get(AT, params={"policy": "all"}).json()["total"]
+    samples = place.run("done-1").folder / "samples"
+    value = json.loads((samples / "step-40.json").read_text())
+    (samples / "step-30.json").write_text(json.dumps(value | {"step": 30}))
+    assert client.get(AT, params={"policy": "all"}).json()["total"] == 2 * before
+
+
+def test_verdicts_reach_the_report(client, judge):
+    item = first(client)
+    judge(step=item["step"], id=item["id"], chosen="same")
+    assert client.get("/api/runs/done-1/report").json()["reviews"]["same"] == 1
