@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from transformers import AutoTokenizer
 
 from tests.tiny import save_tiny
 from tunebook.errors import ModelError
@@ -76,6 +77,16 @@ def test_a_damaged_gguf_file_is_refused_and_leaves_no_folder(tmp_path, monkeypat
     with pytest.raises(ModelError, match="cannot be read as a model"):
         model_folder("bad.gguf", tmp_path)
     assert not list((tmp_path / "cache" / "models").iterdir())
+
+
+def test_a_tokenizer_that_is_loaded_without_torch_is_the_one_that_is_loaded_with_it(folder, monkeypatch):
+    expected = AutoTokenizer.from_pretrained(folder)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: pytest.fail("the slow way was taken"))
+    found = load_tokenizer(str(folder))
+    assert type(found) is type(expected)
+    assert found.backend_tokenizer.to_str() == expected.backend_tokenizer.to_str()
+    assert found.special_tokens_map == expected.special_tokens_map
+    assert found.chat_template == expected.chat_template
 
 
 def test_model_and_tokenizer_load_and_the_hash_is_of_the_weights(folder, tmp_path):

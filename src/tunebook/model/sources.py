@@ -82,16 +82,29 @@ def model_folder(name: str, base: Path | None = None) -> Path:
 
 def load_tokenizer(name: str, base: Path | None = None) -> Any:
     """The model's tokenizer (a PreTrainedTokenizerBase)."""
-    from transformers import AutoTokenizer
-
     folder = model_folder(name, base)
     try:
+        if _is_general(folder):  # torch, which AutoTokenizer imports, takes longer than all the rest
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast.from_pretrained(folder)
+        from transformers import AutoTokenizer
+
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(
             f"The tokenizer of '{name}' cannot be read ({_first_line(error)}).",
             do="Add tokenizer.json and tokenizer_config.json to the model's folder.",
         ) from error
+
+
+def _is_general(folder: Path) -> bool:
+    """Does the tokenizer's own configuration name the class that reads tokenizer.json as it stands?"""
+    try:
+        config = read_json(folder / "tokenizer_config.json")
+        return bool(config["tokenizer_class"] == "TokenizersBackend" and "auto_map" not in config)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def load_model(name: str, base: Path | None = None, dtype: torch.dtype | None = None) -> Any:
