@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.templates import DEEPSEEK, QWEN3
 from tests.tiny import tiny_tokenizer
+from tunebook.data import pieces as pieces_module
 from tunebook.data.encode import Encoder, _Bytes, _Offsets, _Slow
+from tunebook.data.pieces import pieces_of
 
 TOKENIZERS = {"tiny": tiny_tokenizer(), "qwen": QWEN3.tokenizer(), "deepseek": DEEPSEEK.tokenizer()}
 pieces = st.sampled_from(["<|im_end|>", "<think>", "<｜User｜>", " ", "\n\n", "naïve", "🦊", "的", "word", "  ", "é"])
@@ -47,24 +49,99 @@ def test_a_text_that_a_normalizer_changes_goes_the_librarys_way():
     assert tokenizer.decode(changed.ids[first:past]).strip() == "au"
 
 
+PATTERNS = {
+    "gpt2": pre_tokenizers.ByteLevel(add_prefix_space=False),
+    "smollm2": pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
+    ),
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+",
+    "qwen": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+    r"|\s+(?!\S)|\s+",
+    "deepseek": r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+"
+    r"| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+SPECIAL = ["<|im_start|>", "<|im_end|>"]
+
+
+def byte_level(pattern, normalizer=None, added=()) -> Tokenizer:
+    """A byte-level tokenizer that parts text by `pattern`, trained on enough text to join letters, spaces and marks."""
+    rust = Tokenizer(models.BPE())
+    rust.normalizer = normalizer
+    if isinstance(pattern, str):
+        pattern = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(Regex(pattern), "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+    rust.pre_tokenizer, rust.decoder = pattern, decoders.ByteLevel()
+    corpus = [
+        "a word\n\n  is it's 12 345 a word. \t(word) is\n a 4 b",
+        "the  word   is, naïve é 的 word's\n\n",
+        "Xanadu word",
+    ] * 50
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=SPECIAL,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    rust.train_from_iterator(corpus, trainer)
+    rust.add_tokens([*added])
+    return rust
+
+
+BYTE_LEVEL = {name: byte_level(pattern) for name, pattern in PATTERNS.items()}
+words = st.sampled_from(
+    ["a", "word", "It's", " ", "  ", "\n", "\n\n", "\t", "4", "123", "é", "的", ".", "(", "<|im_end|>"]
+)
+
+
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
-@given(start=texts, rests=st.lists(texts, min_size=1, max_size=5), name=st.sampled_from(sorted(TOKENIZERS)))
-def test_texts_that_begin_alike_are_encoded_as_each_alone(start, rests, name):
-    some = [start + rest for rest in rests]
-    if any("\ud800" <= char <= "\udfff" for char in "".join(some)):
-        return
-    for text, made in zip(some, Encoder(TOKENIZERS[name])(some), strict=True):
-        assert made.ids.tolist() == TOKENIZERS[name](text, add_special_tokens=False)["input_ids"]
+@settings(max_examples=300, deadline=None)
+@given(some=st.lists(st.lists(words | st.text(max_size=4), max_size=15).map("".join), max_size=6), data=st.data())
+def test_texts_encoded_by_pieces_have_the_ids_of_the_library(some, data):
+    rust = BYTE_LEVEL[data.draw(st.sampled_from(sorted(BYTE_LEVEL)))]
+    some = [text for text in some if not any("\ud800" <= char <= "\udfff" for char in text)]
+    pieces = pieces_of(rust, SPECIAL, [])
+    assert pieces is not None
+    for texts in (some, some[::-1]):
+        whole = [made.ids for made in rust.encode_batch(texts, add_special_tokens=False)]
+        assert [ids.tolist() for ids in pieces(texts)] == whole
 
 
-def test_what_texts_share_is_encoded_once_up_to_its_last_special_token():
+ACROSS = {
+    "a pattern that holds two words together": byte_level(r"\w+ \w+|\s+|\S"),
+    "a pattern that leaves spaces behind words": byte_level(r"\w+\s*|\s+|\S"),
+    "no pattern": byte_level(pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)),
+    "white space stripped": byte_level(PATTERNS["gpt2"], normalizers.Strip()),
+    "tokens of several spaces": byte_level(PATTERNS["gpt2"], added=["  ", "    "]),
+    "a token that takes the space behind it": byte_level(PATTERNS["gpt2"], added=[AddedToken("<x>", rstrip=True)]),
+}
+
+
+@pytest.mark.parametrize("why", ACROSS)
+def test_a_tokenizer_that_does_not_part_before_words_is_not_used_by_pieces(why):
+    assert pieces_of(ACROSS[why], SPECIAL, []) is None
+
+
+def test_the_first_texts_of_the_user_decide_too():
+    rust = byte_level(r"Xanadu \w+|" + PATTERNS["qwen"])
+    assert pieces_of(rust, SPECIAL, ["a word"]) is not None
+    assert pieces_of(rust, SPECIAL, ["Xanadu word"]) is None
+
+
+def test_many_texts_go_by_pieces_and_what_is_known_stays_small(monkeypatch):
+    monkeypatch.setattr(pieces_module, "_MOST_CHARACTERS", 200)
     encoder = Encoder(tiny_tokenizer())
-    head = "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>"
-    assert encoder._shared([head + "user\na", head + "user\nb"]) == head
-    assert encoder._shared(["a<|im_end|>"]) == "a<|im_end|>"
-    assert encoder._shared(["same", "same"]) == ""
-    assert encoder._shared([]) == ""
+    some = [f"<|im_start|>user\nthe word {i} is a thing{i}<|im_end|>\n" for i in range(200)]
+    for texts in (some[:100], some[100:], some[:100]):
+        for text, made in zip(texts, encoder(texts), strict=True):
+            assert made.ids.tolist() == tiny_tokenizer()(text, add_special_tokens=False)["input_ids"]
+    assert encoder._pieces is not None
+    assert "thing150" not in encoder._pieces._known
+    assert encoder._pieces._characters < 200 + sum(map(len, some))
 
 
 def test_a_tokenizer_that_puts_a_space_in_front_goes_the_librarys_way():

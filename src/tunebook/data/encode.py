@@ -1,8 +1,8 @@
 """Text -> tokens that know which characters they stand for.
 
 Tokenizers of the Rust library say so themselves. Most work on bytes, though, and then every token's length in bytes is
-known beforehand: places are found by adding up, which leaves the library less to keep and is a quarter quicker. A text
-whose bytes do not add up (a normalizer changed it, say) goes the library's own way.
+known beforehand: places are found by adding up, and many texts are encoded by pieces that come again (`pieces.py`). A
+text whose bytes do not add up (a normalizer changed it, say) goes the library's own way.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from tunebook.data.pieces import Int32, Pieces, pieces_of
 from tunebook.errors import DataError
 
-Int32 = npt.NDArray[np.int32]
+# From so many texts on, trying whether they can be encoded by pieces is worth it.
+_MANY = 64
 Int64 = npt.NDArray[np.int64]
 
 
@@ -47,7 +49,8 @@ class Encoder:
         self._tokenizer = tokenizer
         self._rust = tokenizer.backend_tokenizer if getattr(tokenizer, "is_fast", False) else None
         self._lengths = _byte_lengths(self._rust) if self._rust else None
-        self._parting = _parting_tokens(self._rust) if self._rust else []
+        self._pieces: Pieces | None = None
+        self._tried = False
 
     def __call__(self, texts: Sequence[str]) -> list[Encoding]:
         """Encodings of `texts`, in order."""
@@ -57,18 +60,18 @@ class Encoder:
         self._rust.no_padding()
         if self._lengths is None:
             return [_Offsets(made) for made in self._rust.encode_batch(list(texts), add_special_tokens=False)]
-        shared = self._shared(texts)
-        start = np.array(self._rust.encode(shared, add_special_tokens=False).ids, np.int32)
-        quick = self._rust.encode_batch_fast([text[len(shared) :] for text in texts], add_special_tokens=False)
-        every = [np.concatenate([start, np.array(made.ids, np.int32)]) for made in quick]
-        return [_by_bytes(self._rust, text, ids, self._lengths) for text, ids in zip(texts, every, strict=True)]
+        every = zip(texts, self._ids(self._rust, texts), strict=True)
+        return [_by_bytes(self._rust, text, ids, self._lengths) for text, ids in every]
 
-    def _shared(self, texts: Sequence[str]) -> str:
-        """With what all texts begin, up to its last special token: behind one, text is encoded for itself."""
-        low, high = min(texts, default=""), max(texts, default="")
-        same = next((i for i, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-        ends = [low.rfind(token, 0, same) + len(token) for token in self._parting if token in low[:same]]
-        return low[: max(ends, default=0)]
+    def _ids(self, rust: Any, texts: Sequence[str]) -> list[Int32]:
+        """The ids of each text: of many texts by their pieces, where the tokenizer can be used so."""
+        many = len(texts) >= _MANY
+        if many and not self._tried:
+            self._pieces, self._tried = pieces_of(rust, _parting_tokens(rust), texts), True
+        if many and self._pieces:
+            return self._pieces(texts)
+        made = rust.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [np.array(item.ids, np.int32) for item in made]
 
 
 def _parting_tokens(rust: Any) -> list[str]:

@@ -114,8 +114,8 @@ class Survey:
 
         A token across the border is seen in every row (`_look_at`); this finds the rarer cases, in the first rows.
         """
-        prompts = encode([text.text[: text.spans[-1][0]] for text in rendered])
         wholes = encode([text.text for text in rendered])
+        prompts = encode([text.text[: text.spans[-1][0]] for text in rendered])
         for text, prompt, whole in zip(rendered, prompts, wholes, strict=True):
             first, _ = whole.span(*text.spans[-1])
             differs = not np.array_equal(prompt.ids, whole.ids[:first])
