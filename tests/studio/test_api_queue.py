@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.studio.conftest import CHANGE, plan
+from tunebook.files import write_json
 from tunebook.plan.files import save_plan
 from tunebook.queue.entries import enqueue
 from tunebook.runs.events import EventWriter
@@ -126,6 +127,20 @@ def test_a_run_is_taken_out_of_the_queue(ask, queued, place):
     assert not (place.runs / "rate-2").exists()
     assert (place.runs / "done-1").is_dir()
     assert ask("GET", "queue").json()["runs"] == []
+
+
+def test_versions_are_listed_and_a_damaged_or_foreign_one_is_passed_over(ask, place, tmp_path_factory):
+    facts = {"format": 1, "run": "done-1", "headline": "Better.", "indicators": [], "created": 1.0}
+    base = {"model": "smollm2-135m", "version": None}
+    for number, parent in ((1, {"parent": base}), (2, {})):
+        write_json(place.runs / ".versions" / f"style@{number}" / "version.json", facts | parent)
+    outside = tmp_path_factory.mktemp("other")
+    write_json(outside / "version.json", facts | {"parent": base})
+    (place.runs / ".versions" / "style@3").symlink_to(outside)
+    write_json(place.runs / ".versions" / "style.json", {"format": 1, "line": [1], "log": []})
+    (row,) = ask("GET", "versions").json()["versions"]
+    assert (row["version"], row["current"], row["run"]) == ("style@1", True, "done-1")
+    assert row["lineage"] == ["style@1", "smollm2-135m"]
 
 
 def test_the_machine_is_told_as_it_is_now_and_the_doctor_asked_once(ask, commands, place):

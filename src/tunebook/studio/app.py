@@ -22,6 +22,7 @@ from tunebook.studio import (
     api_queue,
     api_review,
     api_runs,
+    api_versions,
     api_work,
     chat,
     views,
@@ -55,8 +56,8 @@ def create_app(
             return Json(tell(error), status)
         return views.draw("fault", status, here="", error=error)
 
-    rooms = (api_runs, api_review, api_work, api_queue, chat, api_pages, api_plan, api_data, api_machine, views)
-    for room in rooms:
+    rooms = (api_runs, api_review, api_work, api_queue, api_versions, chat)
+    for room in (*rooms, api_pages, api_plan, api_data, api_machine, views):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=STATIC))
     return Guard(app, token=token, hosts=hosts, cookie=cookie, once=once)

@@ -54,8 +54,10 @@ def _begun_with(folder: Path, runs: Path) -> list[str]:
     found = []
     for run in list_runs(runs):
         try:
+            if folder.name.encode() not in (run.folder / "plan.yaml").read_bytes():
+                continue  # a thousand plans are looked at in the time that reading a few takes
             model = Path(run.plan().model.name)
-        except TunebookError:  # a damaged plan points nowhere
+        except (OSError, TunebookError):  # a damaged plan points nowhere
             continue
         if run.folder != folder and model.is_absolute() and model.is_relative_to(folder):
             found.append(run.name)

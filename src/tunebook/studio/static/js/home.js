@@ -31,16 +31,19 @@ async function remove(run, button) {
 async function removeAll(found, button) {
   const idle = found.filter((run) => run.state !== "running");
   if (!await confirmed(`Remove ${plural(idle.length, "run")}?`, `All that is found now goes, with everything in the folders: ${idle.slice(0, 8).map((run) => run.name).join(", ")}${idle.length > 8 ? " …" : ""}. It cannot be taken back.`, "Remove them")) return;
-  let gone = 0;
-  await trying(async () => {
-    for (const run of idle) {
+  let gone = 0, kept = "";
+  button.disabled = true;
+  for (const run of idle) {
+    try {
       await api(`runs/${run.name}`, { method: "DELETE" });
       runs.delete(run.name);
       button.textContent = `Removing ${whole(++gone)} of ${whole(idle.length)} …`;
+    } catch (error) {
+      kept = error.message;
     }
-  }, button);
+  }
   draw();
-  toast(`Removed ${plural(gone, "run")}.`);
+  toast(`Removed ${plural(gone, "run")}.${kept ? ` ${whole(idle.length - gone)} stay. ${kept}` : ""}`);
 }
 
 function drawStates(all, found) {
