@@ -114,6 +114,21 @@ def test_a_model_in_the_folder_is_found_from_where_the_plan_lies(ask, place, mon
     assert load_plan(place.folder / "plans" / "rows-1.yaml").model.name == str(place.folder / "tiny")
 
 
+def test_a_plan_of_a_page_is_put_into_the_queue(ask, place, monkeypatch):
+    (place.folder / "rows.jsonl").write_text("x\n")
+    asked = []
+
+    def run(words, *_, **__):
+        asked.append(words)
+        create_run("rows-1", place.runs, load_plan(place.folder / "plans" / "rows-1.yaml"))
+        return subprocess.CompletedProcess([], 0, "rows-1\n", "")
+
+    monkeypatch.setattr("tunebook.studio.api_plan.call", run)
+    assert ask("runs", data="rows.jsonl", queue=True).json() == {"started": "rows-1"}
+    plan = str(place.folder / "plans" / "rows-1.yaml")
+    assert asked == [["queue", "add", "--name=rows-1", f"--runs={place.runs}", "--", plan]]
+
+
 def test_a_start_that_is_refused_says_why(ask, place, monkeypatch):
     (place.folder / "rows.jsonl").write_text("x\n")
     said = subprocess.CompletedProcess([], 1, "", "Nothing in rows.jsonl can be trained.\n")

@@ -48,9 +48,10 @@ class Wanted(Nothing):
 
 
 class Started(Wanted):
-    """The same, and what the run is to be called; nothing for a name that is free."""
+    """The same, and what the run is to be called; nothing for a name that is free. `queue`: it waits for its turn."""
 
     name: str = ""
+    queue: bool = False
 
 
 @routes.post("/plan")
@@ -98,14 +99,16 @@ def estimate(wanted: Wanted, place: Here) -> Response:
 
 @routes.post("/runs", status_code=202)
 def start(wanted: Started, place: Here) -> Response:
-    """Keep the plan in `plans/`, and start it with `tunebook run --detach`; answers with the run's name."""
+    """Keep the plan in `plans/`, and start it (`tunebook run --detach`) or queue it; answers with the run's name."""
     path = place.data_file(wanted.data)
     name = check_name(wanted.name) if wanted.name else free_name(path.stem, place.runs)
     check_free(name, place.runs)
     made = _here(_compile(wanted, place, _known.get(_key(wanted, place)), str(path)), place)
     file = place.plan_file(name)
     save_plan(made, file)
-    done = call(["run", f"--name={name}", f"--runs={place.runs}", "--detach", "--", str(file)], place.folder)
+    words = [f"--name={name}", f"--runs={place.runs}"]
+    words = ["queue", "add", *words] if wanted.queue else ["run", *words, "--detach"]
+    done = call([*words, "--", str(file)], place.folder)
     if done.returncode:
         raise failure(done)
     _keep_answers(wanted.page, place, place.run(name).folder)

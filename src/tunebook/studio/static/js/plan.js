@@ -32,6 +32,7 @@ export class PlanPanel {
     $("data").addEventListener("change", () => this.draw());
     $("model").addEventListener("change", () => this.draw());
     $("start").addEventListener("click", () => this.#start());
+    $("enqueue").addEventListener("click", () => this.#enqueue());
   }
 
   #wanted() {
@@ -58,13 +59,13 @@ export class PlanPanel {
     const mine = ++this.#asked,
       wanted = this.#wanted();
     localStorage.setItem(`plan:${this.#key}`, JSON.stringify(wanted));
-    $("start").disabled = true;
+    $("start").disabled = $("enqueue").disabled = true;
     try {
       const found = await api("plan", { method: "POST", body: wanted });
       if (mine !== this.#asked) return;
       if (found.error) throw new ApiError(found.error);
       this.#show(found, wanted);
-      $("start").disabled = !wanted.data || !wanted.model;
+      $("start").disabled = $("enqueue").disabled = !wanted.data || !wanted.model;
       $("start-note").textContent = wanted.data
         ? "Nothing is spent before you start it."
         : "Choose the data to train on first.";
@@ -245,6 +246,12 @@ export class PlanPanel {
       `Advice taken: ${path}. `,
       h("button", { type: "button", className: "quiet", onclick: back }, "Take it back"),
     );
+  }
+
+  async #enqueue() {
+    const body = { ...this.#wanted(), queue: true };
+    const found = await trying(() => api("runs", { method: "POST", body }), $("enqueue"));
+    if (found) toast(`${found.started} waits in the queue on the home view.`);
   }
 
   async #start() {
