@@ -5,15 +5,31 @@ const NEXT = 15_000;
 
 function meter(label, free, total) {
   const used = total - free;
-  return h("div", {}, h("span", {}, label), h("b", {}, `${bytes(free)} free of ${bytes(total)}`),
-    h("meter", { min: 0, max: total, low: total * 0.75, high: total * 0.92, optimum: 0, value: used, "aria-label": `${label} in use` }));
+  return h(
+    "div",
+    {},
+    h("span", {}, label),
+    h("b", {}, `${bytes(free)} free of ${bytes(total)}`),
+    h("meter", {
+      min: 0,
+      max: total,
+      low: total * 0.75,
+      high: total * 0.92,
+      optimum: 0,
+      value: used,
+      "aria-label": `${label} in use`,
+    }),
+  );
 }
 
 async function look() {
   if (document.hidden) return;
   const now = await api("machine");
   $("cores").textContent = plural(now.cores, "core");
-  $("machine").replaceChildren(meter("Memory", now.memory_free_bytes, now.memory_bytes), meter("Disk", now.disk_free_bytes, now.disk_bytes));
+  $("machine").replaceChildren(
+    meter("Memory", now.memory_free_bytes, now.memory_bytes),
+    meter("Disk", now.disk_free_bytes, now.disk_bytes),
+  );
 }
 
 $("doctor-box").addEventListener("toggle", async () => {
@@ -21,7 +37,14 @@ $("doctor-box").addEventListener("toggle", async () => {
   try {
     const found = await api("machine/doctor");
     $("doctor").dataset.known = "yes";
-    $("doctor").replaceChildren(...found.means.map((text) => h("p", {}, text)), h("p", {}, `${found.device_name} · ${found.precisions.join(", ")} · torch ${found.versions.torch} · Python ${found.python}`));
+    $("doctor").replaceChildren(
+      ...found.means.map((text) => h("p", {}, text)),
+      h(
+        "p",
+        {},
+        `${found.device_name} · ${found.precisions.join(", ")} · torch ${found.versions.torch} · Python ${found.python}`,
+      ),
+    );
   } catch (error) {
     $("doctor").replaceChildren(error.message);
   }

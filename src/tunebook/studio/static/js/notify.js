@@ -3,14 +3,28 @@ import { $, feed, figure, onNews, toast } from "/static/js/core.js";
 
 const states = new Map();
 const allowed = () => globalThis.Notification?.permission === "granted";
-const wanted = () => { try { return localStorage.getItem("notify") === "on"; } catch { return false; } };
+const wanted = () => {
+  try {
+    return localStorage.getItem("notify") === "on";
+  } catch {
+    return false;
+  }
+};
 const on = () => allowed() && wanted();
 
 function tell(run) {
   const loss = run.last.validation_loss;
   const body = run.reason || (loss == null ? "" : `Validation loss ${figure(loss)}.`);
-  const note = new Notification(`${run.name} is ${run.state}`, { body, tag: `tunebook-${run.name}`, icon: "/static/icon.svg" });
-  note.onclick = () => { note.close(); focus(); location.href = `/runs/${run.name}`; };
+  const note = new Notification(`${run.name} is ${run.state}`, {
+    body,
+    tag: `tunebook-${run.name}`,
+    icon: "/static/icon.svg",
+  });
+  note.onclick = () => {
+    note.close();
+    focus();
+    location.href = `/runs/${run.name}`;
+  };
 }
 
 onNews((news) => {
@@ -35,7 +49,11 @@ async function turn() {
     toast("The browser does not allow notifications from this page. Its settings for this address change that.");
     return;
   }
-  try { localStorage.setItem("notify", next ? "on" : "off"); } catch { toast("This window keeps no settings, so notifications stay off."); }
+  try {
+    localStorage.setItem("notify", next ? "on" : "off");
+  } catch {
+    toast("This window keeps no settings, so notifications stay off.");
+  }
   draw();
 }
 

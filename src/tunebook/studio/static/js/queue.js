@@ -1,7 +1,11 @@
 // The queue on the home view: what waits, what it is being tried with, and a form that adds a plan or a sweep.
 import { $, api, figure, h, onNews, plural, seconds, toast, trying, whole } from "/static/js/core.js";
 
-let rows = [], working = false, plans = [], asked = 0, states = "";
+let rows = [],
+  working = false,
+  plans = [],
+  asked = 0,
+  states = "";
 const live = new Map();
 
 const value = (text) => (/^[\[{"]/.test(text) ? text : Number.isFinite(Number(text)) ? figure(Number(text)) : text);
@@ -11,22 +15,57 @@ const short = (path) => path.split(".").at(-1).replaceAll("_", " ");
 function best() {
   const found = new Map();
   for (const row of rows) {
-    if (row.sweep && row.validation_loss != null && row.state === "finished") found.set(row.sweep, [...(found.get(row.sweep) ?? []), row.validation_loss]);
+    if (row.sweep && row.validation_loss != null && row.state === "finished")
+      found.set(row.sweep, [...(found.get(row.sweep) ?? []), row.validation_loss]);
   }
-  return new Map([...found].filter(([, losses]) => losses.length > 1).map(([sweep, losses]) => [sweep, Math.min(...losses)]));
+  return new Map(
+    [...found].filter(([, losses]) => losses.length > 1).map(([sweep, losses]) => [sweep, Math.min(...losses)]),
+  );
 }
 
 function item(row, lowest) {
   const now = { ...row, ...live.get(row.name) };
   const loss = now.last?.validation_loss ?? row.validation_loss;
-  const tried = Object.entries(row.set).map(([path, text]) => `${short(path)} ${value(text)}`).join(", ");
+  const tried = Object.entries(row.set)
+    .map(([path, text]) => `${short(path)} ${value(text)}`)
+    .join(", ");
   const isBest = now.state === "finished" && loss != null && lowest.get(row.sweep) === loss;
-  const said = [tried, loss != null && `validation loss ${figure(loss)}`, now.state === "running" && now.eta_seconds && `${seconds(now.eta_seconds)} left`].filter(Boolean).join(" · ");
-  return h("li", {},
-    h("span", {}, h("a", { href: `/runs/${row.name}` }, row.name), h("span", { className: `pill ${now.state}` }, now.state)),
-    now.state !== "running" && h("button", { type: "button", className: "quiet", "aria-label": `Take ${row.name} out of the queue`, onclick: (event) => trying(() => remove(row), event.target) }, now.state === "waiting" ? "Remove" : "Clear"),
+  const said = [
+    tried,
+    loss != null && `validation loss ${figure(loss)}`,
+    now.state === "running" && now.eta_seconds && `${seconds(now.eta_seconds)} left`,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+  return h(
+    "li",
+    {},
+    h(
+      "span",
+      {},
+      h("a", { href: `/runs/${row.name}` }, row.name),
+      h("span", { className: `pill ${now.state}` }, now.state),
+    ),
+    now.state !== "running" &&
+      h(
+        "button",
+        {
+          type: "button",
+          className: "quiet",
+          "aria-label": `Take ${row.name} out of the queue`,
+          onclick: (event) => trying(() => remove(row), event.target),
+        },
+        now.state === "waiting" ? "Remove" : "Clear",
+      ),
     (said || isBest) && h("small", {}, said, isBest && h("span", { className: "best" }, " · best of its sweep")),
-    now.state === "running" && now.optimizer_steps && h("progress", { max: now.optimizer_steps, value: now.optimizer_step, "aria-label": `Optimizer steps of ${row.name}` }));
+    now.state === "running" &&
+      now.optimizer_steps &&
+      h("progress", {
+        max: now.optimizer_steps,
+        value: now.optimizer_step,
+        "aria-label": `Optimizer steps of ${row.name}`,
+      }),
+  );
 }
 
 function draw() {
@@ -34,14 +73,37 @@ function draw() {
   const lowest = best();
   $("queue-count").textContent = waiting ? `${whole(waiting)} waiting` : "";
   const button = working ? ["Pause", "stop", "plain"] : ["Run the queue", "run", "primary"];
-  $("queue-tools").replaceChildren(...(working || waiting ? [h("button", { type: "button", className: button[2], onclick: (event) => trying(() => tell(button[1]), event.target) }, button[0])] : []));
+  $("queue-tools").replaceChildren(
+    ...(working || waiting
+      ? [
+          h(
+            "button",
+            { type: "button", className: button[2], onclick: (event) => trying(() => tell(button[1]), event.target) },
+            button[0],
+          ),
+        ]
+      : []),
+  );
   const focused = document.activeElement?.getAttribute("aria-label");
   $("queue").replaceChildren(...rows.map((row) => item(row, lowest)));
-  $("queue-card").querySelectorAll(".queue-empty, .sweep-links").forEach((old) => old.remove());
-  if (!rows.length) $("queue").before(h("p", { className: "queue-empty" }, "Runs in the queue are taken one after another."));
+  $("queue-card")
+    .querySelectorAll(".queue-empty, .sweep-links")
+    .forEach((old) => old.remove());
+  if (!rows.length)
+    $("queue").before(h("p", { className: "queue-empty" }, "Runs in the queue are taken one after another."));
   const finished = rows.filter((row) => row.sweep && row.state === "finished").map((row) => row.name);
-  if (finished.length > 1) $("queue").after(h("p", { className: "sweep-links" }, h("a", { href: `/compare?with=${finished.slice(-6).join(",")}` }, "Compare what finished")));
-  if (focused) $("queue").querySelector(`[aria-label="${CSS.escape(focused)}"]`)?.focus();
+  if (finished.length > 1)
+    $("queue").after(
+      h(
+        "p",
+        { className: "sweep-links" },
+        h("a", { href: `/compare?with=${finished.slice(-6).join(",")}` }, "Compare what finished"),
+      ),
+    );
+  if (focused)
+    $("queue")
+      .querySelector(`[aria-label="${CSS.escape(focused)}"]`)
+      ?.focus();
 }
 
 async function load() {
@@ -54,7 +116,9 @@ async function load() {
     $("add-plan").replaceChildren(...plans.map((plan) => h("option", {}, plan)));
   }
   $("add-go").disabled = !plans.length;
-  $("add-box").querySelector(".muted").textContent = plans.length ? "The plan is checked, data and memory too, before it is put into the queue." : "There is no plan yet: `tunebook plan -o plan.yaml` makes one, and each run started here leaves one in plans/.";
+  $("add-box").querySelector(".muted").textContent = plans.length
+    ? "The plan is checked, data and memory too, before it is put into the queue."
+    : "There is no plan yet: `tunebook plan -o plan.yaml` makes one, and each run started here leaves one in plans/.";
   draw();
 }
 
@@ -72,13 +136,19 @@ async function remove(row) {
 
 // --- adding
 
-const settings = () => [...$("varied").children].map((box) => [...box.querySelectorAll("input")].map((input) => input.value.trim())).filter(([path, text]) => path && text);
+const settings = () =>
+  [...$("varied").children]
+    .map((box) => [...box.querySelectorAll("input")].map((input) => input.value.trim()))
+    .filter(([path, text]) => path && text);
 const list = (text) => (text.startsWith("[") ? text : `[${text}]`);
 
 /** How many values a text names; commas inside brackets and quotes belong to a value. */
 function count(text) {
   const inner = text.startsWith("[") ? text.slice(1, -1) : text;
-  return inner.replace(/"[^"]*"|\[[^\]]*\]/g, "x").split(",").filter((part) => part.trim()).length;
+  return inner
+    .replace(/"[^"]*"|\[[^\]]*\]/g, "x")
+    .split(",")
+    .filter((part) => part.trim()).length;
 }
 
 function drawGo() {
@@ -87,16 +157,52 @@ function drawGo() {
 }
 
 function vary() {
-  const box = h("div", { className: "vary-row" },
-    h("label", {}, h("span", {}, "Setting"), h("input", { type: "text", list: "settings", placeholder: "training.learning_rate", spellcheck: "false", autocomplete: "off" })),
-    h("button", { type: "button", className: "quiet", "aria-label": "Leave this setting as the plan has it", onclick: () => { box.remove(); drawGo(); $("vary").focus(); } }, "✕"),
-    h("label", { className: "wholes" }, h("span", {}, "Values, with commas between"), h("input", { type: "text", placeholder: "1e-4, 3e-4", spellcheck: "false", autocomplete: "off" })));
+  const box = h(
+    "div",
+    { className: "vary-row" },
+    h(
+      "label",
+      {},
+      h("span", {}, "Setting"),
+      h("input", {
+        type: "text",
+        list: "settings",
+        placeholder: "training.learning_rate",
+        spellcheck: "false",
+        autocomplete: "off",
+      }),
+    ),
+    h(
+      "button",
+      {
+        type: "button",
+        className: "quiet",
+        "aria-label": "Leave this setting as the plan has it",
+        onclick: () => {
+          box.remove();
+          drawGo();
+          $("vary").focus();
+        },
+      },
+      "✕",
+    ),
+    h(
+      "label",
+      { className: "wholes" },
+      h("span", {}, "Values, with commas between"),
+      h("input", { type: "text", placeholder: "1e-4, 3e-4", spellcheck: "false", autocomplete: "off" }),
+    ),
+  );
   $("varied").append(box);
   box.querySelector("input").focus();
 }
 
 async function add() {
-  const body = { plan: $("add-plan").value, settings: settings().map(([path, text]) => `${path}=${list(text)}`), name: $("add-name").value.trim() };
+  const body = {
+    plan: $("add-plan").value,
+    settings: settings().map(([path, text]) => `${path}=${list(text)}`),
+    name: $("add-name").value.trim(),
+  };
   const { added } = await api("queue", { method: "POST", body });
   toast(`Added ${added.join(", ")}.`);
   $("varied").replaceChildren();
@@ -107,12 +213,18 @@ async function add() {
 
 $("vary").addEventListener("click", vary);
 $("add").addEventListener("input", drawGo);
-$("add").addEventListener("submit", (event) => { event.preventDefault(); trying(add, $("add-go")); });
+$("add").addEventListener("submit", (event) => {
+  event.preventDefault();
+  trying(add, $("add-go"));
+});
 addEventListener("focus", () => load().catch(() => {}));
 onNews((news) => {
   if (!news.list) return;
   news.list.forEach((run) => live.set(run.name, run));
   news.gone.forEach((name) => live.delete(name));
   const now = [...live.values()].map((run) => run.name + run.state).join();
-  if (now !== states) { states = now; trying(load); } else if (rows.some((row) => live.get(row.name)?.state === "running")) draw();
+  if (now !== states) {
+    states = now;
+    trying(load);
+  } else if (rows.some((row) => live.get(row.name)?.state === "running")) draw();
 });

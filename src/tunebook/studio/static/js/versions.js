@@ -4,11 +4,26 @@ import { $, ago, api, h } from "/static/js/core.js";
 const MARKS = { yes: "✓", no: "✕", unclear: "?" };
 
 function item(version) {
-  const signs = (version.indicators ?? []).map((sign) => h("span", { className: `sign-${sign.verdict}`, title: sign.why }, h("span", { "aria-hidden": "true" }, MARKS[sign.verdict]), h("span", { className: "hidden" }, `${sign.id.replaceAll("_", " ")}: ${sign.verdict}. `)));
-  return h("li", {},
-    h("span", {}, h("a", { href: `/runs/${version.run}` }, version.version), version.current && h("span", { className: "pill done" }, "current")),
+  const signs = (version.indicators ?? []).map((sign) =>
+    h(
+      "span",
+      { className: `sign-${sign.verdict}`, title: sign.why },
+      h("span", { "aria-hidden": "true" }, MARKS[sign.verdict]),
+      h("span", { className: "hidden" }, `${sign.id.replaceAll("_", " ")}: ${sign.verdict}. `),
+    ),
+  );
+  return h(
+    "li",
+    {},
+    h(
+      "span",
+      {},
+      h("a", { href: `/runs/${version.run}` }, version.version),
+      version.current && h("span", { className: "pill done" }, "current"),
+    ),
     h("span", { className: "signs-small" }, signs),
-    h("small", {}, [version.headline, ago(version.created)].filter(Boolean).join(" · ")));
+    h("small", {}, [version.headline, ago(version.created)].filter(Boolean).join(" · ")),
+  );
 }
 
 async function load() {
