@@ -94,6 +94,11 @@ ROUTES = [
     "/api/runs/{}/metrics",
     "/api/runs/{}/report",
     "/api/runs/done-1/samples/{}",
+    "/api/runs/{}/review",
+    "/api/runs/{}/work",
+    "/api/pages/{}/source",
+    "/api/pages/{}/tasks",
+    "/runs/{}/review",
     "/api/pages/{}",
     "/api/pages/{}/answers",
     "/runs/{}",
@@ -164,6 +169,18 @@ def test_path_traversal_in_a_file_name_opens_nothing_outside(client, root, name)
     assert not seen.outside(root, root / "home")
     assert not seen.commands
     assert not [path for path in seen.files if "passwd" in str(path)]
+
+
+@pytest.mark.parametrize(
+    "path", ["..%2fnew.jsonl", "%2ftmp%2fnew.jsonl", "..%5cnew.jsonl", "a%2f..%2f..%2fnew.jsonl", "link.jsonl"]
+)
+def test_path_traversal_in_the_name_of_a_file_that_is_sent_writes_nothing_outside(client, root, place, path):
+    (place.folder / "link.jsonl").symlink_to(root / "elsewhere" / "new.jsonl")
+    headers = {**CHANGE, "content-type": "application/octet-stream"}
+    with watched() as seen:
+        assert client.post(f"/api/data/files/{path}", headers=headers, content=b"{}\n").status_code < 500
+    assert not seen.outside(root, root / "home")
+    assert not list(root.glob("new*")) + list((root / "elsewhere").glob("new*"))
 
 
 # --- links
