@@ -127,6 +127,13 @@ def test_hard_text_in_the_report(page, studio):
     shows(page)
 
 
+@pytest.mark.parametrize("path", ["/runs/hard-1/review", "/compare?with=hard-1"])
+def test_hard_answers_where_they_are_judged_and_compared(page, studio, path):
+    page.goto(studio.base + path)
+    page.get_by_text(SHOWN).first.wait_for(timeout=60_000)
+    untouched(page)
+
+
 def test_hard_text_on_a_page_of_ones_own_and_in_its_faults(page, studio):
     for key in ("own-mine", "own-broken"):
         page.goto(f"{studio.base}/pages/{key}")
