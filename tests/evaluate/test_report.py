@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 from markdown_it import MarkdownIt
 
-from tests.evaluate.runs import make_run
+from tests.evaluate.runs import base_answer, make_run, samples
 from tunebook.evaluate.chart import interval_line, loss_curves, nice_ticks
 from tunebook.evaluate.prompts import bare_prompts
 from tunebook.evaluate.report import make_report, shown_name, write_report
@@ -270,3 +270,16 @@ def test_drawings_survive_odd_numbers():
     assert Page(loss_curves(report)).open == []
     flat = {"mean": 0.0, "low": 0.0, "high": 0.0}
     assert Page(interval_line(flat)).open == []
+
+
+def test_likeness_is_told_at_each_evaluation_with_its_change_from_the_base(tmp_path):
+    run = make_run(tmp_path / "run")
+    base = [base_answer(number) for number in range(12)]
+    write_json(run.folder / "samples" / "step-20.json", samples(base, 20))
+    early, late = make_report(run.folder)["along"]
+    assert (early["step"], late["step"]) == (20, 60)
+    assert early["change"]["mean"] == 0
+    assert late["change"]["low"] > 0
+    text = to_html(make_report(run.folder))
+    assert "Answers along the way" in text
+    assert f"{late['likeness']:.1f}" in text

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 from tunebook.evaluate.advice import next_steps
 from tunebook.evaluate.indicators import Indicator, judge
 from tunebook.evaluate.prompts import bare_prompts
-from tunebook.evaluate.record import Answers, Record, read_record
-from tunebook.evaluate.review import summary
+from tunebook.evaluate.record import Answers, Record, read_pair, read_record
+from tunebook.evaluate.review import steps_with_answers, summary
 from tunebook.evaluate.scores import lengths, score_answers, signatures
+from tunebook.evaluate.stats import paired_difference
 from tunebook.files import write_json, write_text
 from tunebook.runs.status import read_status
 
 FORMAT = 1
 CURVE_POINTS = 1000  # most points of a curve in the report
+ALONG = 30  # most evaluations whose answers are compared with the base's
 
 
 def make_report(folder: Path) -> dict[str, Any]:
@@ -43,6 +45,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         "end": _end(record, status.reason),
         "curves": _curves(record),
         "answers": _answers(record),
+        "along": _along(record),
         "regressions": _regressions(record),
         "lengths": _lengths(record),
         "gradient_norms": _gradient_norms(record),
@@ -166,6 +169,25 @@ def _answers(record: Record) -> list[dict[str, Any]]:
         }
         for one, two, question, score_one, score_two in zip(base, tuned, questions, before, after, strict=True)
     ]
+
+
+def _along(record: Record) -> list[dict[str, Any]]:
+    """At each step whose answers were written down: mean likeness, and the interval of its change from the base's.
+
+    Of many steps every second (third, ...) is taken, the last among them.
+    """
+    found: list[dict[str, Any]] = []
+    steps = steps_with_answers(record.run.folder)
+    for step in sorted(steps[:: -(len(steps) // ALONG + 1)]):
+        if pair := read_pair(record, step):
+            references = [row["reference"] for row in pair[0]]
+            before, after = (
+                [score.likeness for score in score_answers([row["answer"] for row in rows], references)]
+                for rows in pair
+            )
+            change = paired_difference(before, after)
+            found.append({"step": step, "likeness": fmean(after), "change": change.to_json()})
+    return found
 
 
 def _answer(row: dict[str, Any], score: Any) -> dict[str, Any]:

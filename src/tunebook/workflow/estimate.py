@@ -28,7 +28,7 @@ from tunebook.workflow.measure import Measured
 
 USUAL = {"small": "30 minutes to 2 hours", "medium": "2 to 8 hours", "large": "8 to 24 hours"}
 BAND = 1.8  # standard deviations to either side: some 93 of 100 runs
-_PROCESS = 6.0  # seconds to start Python and load the libraries; corrected by what runs took, like all of these
+_PROCESS = 6.0  # seconds to start Python and load the libraries, where that was not seen
 _DISK = 3e8  # bytes a second, hashed and synced
 _REPORT = 1.0
 
@@ -91,7 +91,7 @@ def reckon(plan: Plan, factors: Mapping[str, float]) -> dict[str, float]:
     answers_each_time = bool({"bleu", "response_length"} & set(plan.metrics))
     held_out, answers, ability = (known[f"{name}_seconds"] for name in ("held_out", "answer", "retention"))
     formats, load = len(plan.export.formats), known["load_seconds"]
-    fresh = _PROCESS + load
+    fresh = (known["process_seconds"] or _PROCESS) + load
     return {
         "start": fresh + 2 * known["data_seconds"] + known["weights_bytes"] / 1e9,
         "base": held_out + answers + ability,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tunebook.errors import TunebookError
+from tunebook.evaluate.judge import judge_run
 from tunebook.evaluate.report import write_report
 from tunebook.export.steps import deploy_check, export_run
 from tunebook.files import read_json
@@ -31,6 +33,7 @@ def monitor(context: Context) -> dict[str, Any]:
     context.write({"format": 1, "step": step}, "evaluation", "result.json")
     if not context.workers.first:
         return {"checkpoint": step}
+    _ask_judge(context)
     report = write_report(context.run.folder)
     verdicts = {indicator["id"]: indicator["verdict"] for indicator in report["indicators"]}
     return {"checkpoint": step, **verdicts}
@@ -72,6 +75,17 @@ def held_out_prompts(context: Context) -> tuple[list[list[int]], int]:
         examples = [context.examples[int(row)] for row in rows]
         prompts = [[int(token) for token in example.ids[: example.prompt_length]] for example in examples]
     return prompts, context.plan.evaluation.max_new_tokens
+
+
+def _ask_judge(context: Context) -> None:
+    """Have the plan's judge model compare the answers; a judge that cannot be asked is a warning, and no more."""
+    address = context.plan.quality.judge
+    if not address:
+        return
+    try:
+        judge_run(context.run.folder, address, context.progress("judge model"))
+    except TunebookError as error:
+        context.emit("warning", code="judge", message=str(error))
 
 
 def _held_out_of_result(context: Context, step: int) -> None:

@@ -29,7 +29,8 @@ from tunebook.train.state import TrainState
 from tunebook.workflow.hardware import pick_device
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
-QUICK = 4.0  # seconds of work that is measured whole
+QUICK = 3.0  # seconds of work that is measured whole
+LONG = 60.0  # seconds; a process that was up for longer did something else before
 STEPS = range(4, 41)  # optimizer steps measured: at least, and at most; the first warms up and is not counted
 
 
@@ -38,6 +39,7 @@ class Measured:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.process_seconds = time.time() - psutil.Process().create_time()  # Python and the libraries, so far
         self.tokenizer = load_tokenizer(plan.model.name)
         self.examples = self._examples(plan.data.path)
         started = time.perf_counter()
@@ -65,6 +67,7 @@ class Measured:
         ability = self._ability_seconds()
         return {
             **self._training(),
+            "process_seconds": self.process_seconds if self.process_seconds < LONG else 0.0,
             "data_seconds": self.data_seconds,
             "load_seconds": self.load_seconds,
             "held_out_tokens": int(self.validation.lengths[self.held_out].sum()),
