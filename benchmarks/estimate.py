@@ -18,6 +18,7 @@ import argparse
 import json
 import os
 import random
+import shutil
 import statistics
 import subprocess
 import sys
@@ -61,6 +62,7 @@ def _measure(number: int, folder: Path, data: Path) -> dict[str, Any]:
     name = f"plan-{number}"
     told, path = _plan(random.Random(f"plan {number}"), number, folder, data)
     environment = os.environ | {"TUNEBOOK_CACHE": str(folder / "cache"), "TUNEBOOK_RUNS": str(folder / "runs")}
+    shutil.rmtree(folder / "runs" / name, ignore_errors=True)  # of a call that was cut short
     command = [sys.executable, "-m", "tunebook"]
     estimate = subprocess.run([*command, "estimate", path, "--json"], env=environment, capture_output=True, check=True)
     before = _speed()
@@ -82,8 +84,8 @@ def _plan(draw: random.Random, number: int, folder: Path, data: Path) -> tuple[s
     """A plan in a few words, and its file."""
     size, rows = draw.choice(list(SIZES)), draw.choice((_bash, _banking, _instructions))
     full, schedule = draw.random() < 0.5, draw.choice(("every epoch", "every 20 steps", "at 5, 15, then every 40"))
-    count, batch, epochs = draw.randint(40, 200), draw.choice((4, 8, 16)), draw.randint(1, 3)
-    answers, formats = draw.random() < 0.6, ["safetensors"] if draw.random() < 0.3 else []
+    count, batch, epochs = draw.randint(40, 120), draw.choice((4, 8, 16)), draw.randint(1, 2)
+    answers, formats = draw.random() < 0.6, ["safetensors"] if draw.random() < 0.2 else []
     path = folder / f"plan-{number}.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in draw.sample(rows(data), count)), encoding="utf-8")
     plan = {
@@ -99,8 +101,8 @@ def _plan(draw: random.Random, number: int, folder: Path, data: Path) -> tuple[s
         "lora": {"rank": draw.choice((4, 16))},
         "evaluation": {
             "schedule": schedule,
-            "prompts": draw.choice((4, 10, 20)),
-            "max_new_tokens": draw.choice((16, 32, 64)),
+            "prompts": draw.choice((4, 8, 12)),
+            "max_new_tokens": draw.choice((16, 32, 48)),
             "retention": draw.random() < 0.5,
         },
         "checkpoints": {"every": draw.choice((10, 50))},

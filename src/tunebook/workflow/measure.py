@@ -29,7 +29,7 @@ from tunebook.train.state import TrainState
 from tunebook.workflow.hardware import pick_device
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
-QUICK = 3.0  # seconds of work that is measured whole
+QUICK = 2.0  # seconds of work that is measured whole
 LONG = 60.0  # seconds; a process that was up for longer did something else before
 STEPS = range(4, 41)  # optimizer steps measured: at least, and at most; the first warms up and is not counted
 
