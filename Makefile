@@ -36,6 +36,12 @@ format: setup
 	$(BIN)/ruff format src tests benchmarks
 	$(BIN)/ruff check --fix src tests benchmarks
 
+# What is promised when things go wrong, tried for real (docs/reliability.md). Two hours or so; the sweep needs strace.
+.PHONY: faults
+faults: setup
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/faults -m heavy
+	$(BIN)/python benchmarks/faults.py
+
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tunebook.errors import CheckpointError
-from tunebook.train.checkpoint import damage, load_checkpoint, newest_good, rotate, save_checkpoint, steps_saved
+from tunebook.runs.checkpoints import damage, newest_good, rotate, steps_saved
+from tunebook.train.checkpoint import load_checkpoint, save_checkpoint
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)}
 MOMENTS = {"a/exp_avg": torch.zeros(2, 3), "a/step": torch.tensor(3.0)}

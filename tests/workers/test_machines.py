@@ -15,9 +15,9 @@ import pytest
 
 from tests.workers.command import evaluations, made, steps, wait_for_step
 from tests.workers.test_runs import LONG
+from tunebook.runs.checkpoints import steps_saved
 from tunebook.runs.events import read_events
 from tunebook.runs.status import read_status
-from tunebook.train.checkpoint import steps_saved
 
 pytestmark = [
     pytest.mark.heavy,

@@ -7,10 +7,10 @@ import signal
 import pytest
 
 from tests.workers.command import evaluations, made, start, steps, tunebook, wait_for_step, worker
+from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.events import read_events
 from tunebook.runs.status import read_status
 from tunebook.runs.store import open_run
-from tunebook.train.checkpoint import damage, steps_saved
 
 FIFTY = {"training": {"dropout": 0.0, "epochs": {"min": 1, "max": 20}, "max_steps": 50}}
 LONG = {

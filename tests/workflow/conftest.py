@@ -12,7 +12,7 @@ COLOURS = ("red", "blue", "green", "black", "white")
 THINGS = ("fox", "dog", "cat", "band", "line", "word", "list", "file")
 
 
-def write_rows(path, count=40):
+def write_rows(path, count=40, first=0):
     """Chat rows that a tiny model can learn: repeat the colour, name the thing."""
     rows = [
         {
@@ -21,7 +21,7 @@ def write_rows(path, count=40):
                 {"role": "assistant", "content": f"The {THINGS[i % 8]} is {COLOURS[i % 5]}."},
             ]
         }
-        for i in range(count)
+        for i in range(first, first + count)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path

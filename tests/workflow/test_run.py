@@ -11,12 +11,12 @@ from safetensors.torch import load_file
 from tests.workflow.conftest import write_rows
 from tunebook.errors import RunError, Stopped, TrainingError
 from tunebook.plan.files import make_plan
+from tunebook.runs.checkpoints import steps_saved
 from tunebook.runs.events import read_events
 from tunebook.runs.metrics import columns, metric_rows
 from tunebook.runs.status import read_status
 from tunebook.runs.store import runs_folder
 from tunebook.steps import STEP_IDS
-from tunebook.train.checkpoint import steps_saved
 from tunebook.workflow.result import load_tuned
 from tunebook.workflow.runner import run_steps
 from tunebook.workflow.start import prepare_run
@@ -175,7 +175,7 @@ def test_changed_data_is_refused_on_resume_with_what_changed(values, home):
     write_rows(home / "rows.jsonl", 44)
     from tunebook.runs.store import open_run
 
-    with pytest.raises(RunError, match="the data set, the tokenizer or its chat template changed"):
+    with pytest.raises(RunError, match="cannot go on: the data set.* changed"):
         run_steps(open_run("cut"))
 
 

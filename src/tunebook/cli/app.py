@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("runs", "runs"),
     "queue": ("queue", "queue"),
     "metrics": ("runs", "metrics"),
+    "verify": ("verify", "verify"),
     "report": ("report", "report"),
     "replay": ("replay", "replay"),
     "review": ("review", "review"),

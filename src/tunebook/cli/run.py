@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from tunebook.cli.options import crew_options, runs_option, say, set_option
+from tunebook.errors import RunError
 from tunebook.runs.store import Run, open_run, runs_folder
 
 if TYPE_CHECKING:
@@ -31,15 +33,33 @@ DEMO_SETTINGS = (
 @set_option
 @crew_options
 @click.option("--detach", is_flag=True, help="Start it in a session of its own and return its name.")
+@click.option("--selftest-resume", is_flag=True, help="Do not run it: show that a killed run of it resumes exactly.")
 def run(
-    plan: Path, name: str | None, runs_dir: str | None, settings: tuple[str, ...], detach: bool, **crew: Any
+    plan: Path,
+    name: str | None,
+    runs_dir: str | None,
+    settings: tuple[str, ...],
+    detach: bool,
+    selftest_resume: bool,
+    **crew: Any,
 ) -> None:
-    """Run the ten steps of PLAN in this process, or on several workers that share each optimizer step."""
+    """Run the ten steps of PLAN in this process, or on several workers that share each optimizer step.
+
+    With --selftest-resume, two short runs of it are made instead, on your model and your data: one straight, one killed
+    and resumed. Exit code 1 when their weights, optimizer or metrics differ in one bit.
+    """
     from tunebook.cli.quiet import quiet_libraries
     from tunebook.workflow.start import prepare_run, read_plan, start_detached
 
     planned = read_plan(plan, list(settings))
     quiet_libraries()
+    if selftest_resume:
+        from tunebook.workflow import selftest
+
+        found = selftest.selftest_resume(planned, runs_folder(runs_dir), say)
+        equal = " and ".join(f"{count} {what}" for what, count in found.items())
+        click.echo(f"The killed and resumed run equals the straight one to the bit: {equal}.")
+        return
     from tunebook.workflow.launch import Crew, join, made_by_first
 
     asked = Crew(**crew)
@@ -56,20 +76,71 @@ def run(
 @click.command()
 @click.argument("run")
 @runs_option
+@set_option
 @crew_options
-def resume(run: str, runs_dir: str | None, **crew: Any) -> None:
+@click.option("--as-planned", is_flag=True, help="Train on as the run was started, whatever its plan says now.")
+@click.option("--new", metavar="NAME", help="Start a new run with the changed plan from the weights reached so far.")
+def resume(
+    run: str, runs_dir: str | None, settings: tuple[str, ...], as_planned: bool, new: str | None, **crew: Any
+) -> None:
     """Go on with RUN from its newest good checkpoint, or from the start where there is none.
 
     It may go on with more or fewer workers than it had: they take the same examples.
+
+    A run cannot change learning rate, batch, epochs, seed or adapters on its way. Where --set or an edited plan.yaml
+    asks for it, choose: --as-planned, or --new NAME. Other settings are taken from here on.
     """
     from tunebook.runs.status import read_status
-    from tunebook.workflow.launch import Crew, join
+    from tunebook.workflow.launch import Crew, join, made_by_first
 
+    if as_planned and new:
+        raise click.UsageError("--as-planned and --new exclude each other.")
     found = open_run(run, runs_folder(runs_dir))
-    if read_status(found).state == "finished":
+    if new is None and read_status(found).state == "finished":
         say(f"The run '{found.name}' is finished; there is nothing to go on with.")
         return
-    _work(found, Crew(**crew), join(Crew(**crew)))
+    workers = join(Crew(**crew))
+    found = made_by_first(workers, lambda: _to_go_on_with(found, runs_folder(runs_dir), settings, as_planned, new))
+    _work(found, Crew(**crew), workers)
+
+
+def _to_go_on_with(found: Run, runs: Path, settings: tuple[str, ...], as_planned: bool, new: str | None) -> Run:
+    """The run itself, its plan settled, or a new one that begins with its weights."""
+    from tunebook.plan.files import save_plan
+    from tunebook.workflow.inputs import as_started, refuse_changed
+    from tunebook.workflow.start import read_plan
+
+    plan = read_plan(found.folder / "plan.yaml", list(settings))
+    if not as_planned and new is None:
+        try:
+            refuse_changed(found, plan)
+        except RunError as error:
+            if not sys.stdin.isatty():
+                raise
+            as_planned, new = _ask(error)
+    if new:
+        from tunebook.workflow.branch import branch_run
+
+        return branch_run(found, plan, new, runs)
+    if settings or as_planned:
+        save_plan(as_started(found, plan) if as_planned else plan, found.folder / "plan.yaml")
+    return found
+
+
+def _ask(error: RunError) -> tuple[bool, str | None]:
+    """Which way to go on: (as planned, name of a new run)."""
+    say(f"{error.what}")
+    for fault in error.faults:
+        say(f"  {fault}")
+    ways = {
+        "planned": "go on as it was started",
+        "new": "a new run with the new values from the weights reached so far",
+    }
+    for way, words in ways.items():
+        say(f"  {way:<8} {words}")
+    if click.prompt("Which way?", type=click.Choice(list(ways)), err=True) == "planned":
+        return True, None
+    return False, click.prompt("Name of the new run", err=True)
 
 
 @click.command()

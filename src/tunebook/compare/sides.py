@@ -17,8 +17,8 @@ from typing import Any, Literal
 from tunebook.errors import ModelError, RunError
 from tunebook.evaluate.address import Address
 from tunebook.model.sources import find_model, load_model, load_tokenizer
+from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.store import Run, open_run
-from tunebook.train.checkpoint import damage, steps_saved
 from tunebook.versions.store import find_version
 from tunebook.workflow.result import load_tuned, result_step
 

@@ -9,6 +9,7 @@ event: the reader passes it over and the next writer cuts it off.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -23,7 +24,10 @@ Event = dict[str, Any]
 
 
 class EventWriter:
-    """Appends events to one file. A write that fails (disk full) is kept in `lost`, never raised: training goes on."""
+    """Appends events to one file. A write that fails (disk full) is never raised: training goes on.
+
+    How many were lost is told by a warning as soon as a write succeeds again.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,24 +37,37 @@ class EventWriter:
 
     def emit(self, kind: str, **fields: Any) -> Event:
         """Append one event and return it."""
-        bad = sorted(_not_finite(fields))
         event: Event = {"seq": self.seq + 1, "time": time.time(), "kind": kind, **fields}
-        if bad:
+        if bad := sorted(_not_finite(fields)):
             event["not_finite"] = bad
-        line = (to_json(event) + "\n").encode()
         try:
-            with self.path.open("ab") as file:
-                start = file.tell()
-                try:
-                    file.write(line)
-                    file.flush()
-                except OSError:
-                    os.truncate(self.path, start)
-                    raise
-            self.seq += 1
+            self._append(event)
         except OSError:
             self.lost += 1
+            return event
+        self.seq += 1
+        if self.lost:
+            lost, self.lost = self.lost, 0
+            message = f"{lost} events before this one could not be written and are lost (a full disk, or an I/O error)."
+            self.emit("warning", code="events_lost", message=message)
         return event
+
+    def sync(self) -> None:
+        """Make what was written survive a power cut; OSError when that fails."""
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                os.fsync(file.fileno())
+
+    def _append(self, event: Event) -> None:
+        """Add a line, whole or not at all."""
+        with self.path.open("ab", buffering=0) as file:
+            line, start = (to_json(event) + "\n").encode(), file.tell()
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, "the event was cut short")
+            except OSError:
+                os.truncate(self.path, start)
+                raise
 
 
 def read_events(path: Path, since: int = 0) -> Iterator[Event]:
@@ -91,11 +108,11 @@ class EventTail:
 
 
 def _cut_unfinished_line(path: Path) -> int:
-    """Cut a half-written last line off and return the last event's number (0 for none)."""
+    """Cut a half-written last line off, or the zeros of a power cut; return the last event's number (0 for none)."""
     if not path.exists():
         return 0
     data = path.read_bytes()
-    whole = data.rfind(b"\n") + 1
+    whole = data.rstrip(b"\0").rfind(b"\n") + 1
     if whole < len(data):
         os.truncate(path, whole)
     last = 0

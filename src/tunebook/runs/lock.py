@@ -18,7 +18,10 @@ from tunebook.errors import RunError
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who writes to a run; `started` (seconds since 1970) tells it from a later process of that pid."""
+    """Who writes to a run; `started` (seconds since the machine's start) tells it from a later process of that pid.
+
+    Not since 1970: a clock that is set anew would make a living process a dead one.
+    """
 
     pid: int
     started: float
@@ -30,14 +33,18 @@ class Owner:
             return True
         try:
             process = psutil.Process(self.pid)
-            return abs(process.create_time() - self.started) < 2 and process.status() != psutil.STATUS_ZOMBIE
+            return abs(_started(process) - self.started) < 2 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
 
 def this_process() -> Owner:
     """The owner that this process would be."""
-    return Owner(os.getpid(), psutil.Process().create_time(), socket.gethostname())
+    return Owner(os.getpid(), _started(psutil.Process()), socket.gethostname())
+
+
+def _started(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
 
 
 def read_owner(folder: Path) -> Owner | None:
@@ -52,15 +59,10 @@ def read_owner(folder: Path) -> Owner | None:
 @contextmanager
 def hold_lock(folder: Path) -> Iterator[Owner | None]:
     """Hold the run's lock; yields the dead owner it was taken over from, if any. RunError when a live one has it."""
-    path = folder / "lock.json"
     try:
-        file = path.open("a+")
+        file = folder.joinpath("lock.json").open("a+")
     except OSError as error:
-        raise RunError(
-            f"The run folder {folder} cannot be written ({error.strerror}).",
-            kept="Nothing was touched.",
-            do="Make it writable, or copy it to where it is.",
-        ) from error
+        raise _unwritable(folder, error) from error
     with file:
         before = read_owner(folder)
         try:
@@ -73,8 +75,19 @@ def hold_lock(folder: Path) -> Iterator[Owner | None]:
                 do=f"Watch it with `tunebook status {folder.name}`, or end it with `tunebook stop {folder.name}`.",
             ) from error
         owner = this_process()
-        file.truncate(0)
-        file.write(json.dumps({"pid": owner.pid, "started": owner.started, "host": owner.host}))
-        file.flush()
+        try:
+            file.truncate(0)
+            file.write(json.dumps({"pid": owner.pid, "started": owner.started, "host": owner.host}))
+            file.flush()
+        except OSError as error:
+            raise _unwritable(folder, error) from error
         yield before
         file.truncate(0)
+
+
+def _unwritable(folder: Path, error: OSError) -> RunError:
+    return RunError(
+        f"The run folder {folder} cannot be written ({error.strerror}).",
+        kept="Nothing was touched.",
+        do="Free space or make it writable, or copy it to where it is.",
+    )

@@ -9,14 +9,18 @@ from tunebook.runs.store import Run
 
 
 def metric_rows(run: Run) -> list[Event]:
-    """Metrics and evaluation events in order; after a resume from step s, earlier rows beyond s are dropped."""
-    rows: list[Event] = []
+    """Metrics and evaluation events in order; after a resume from step s, earlier rows beyond s are dropped.
+
+    What a later try did once more, such as the base's measurement, stands once.
+    """
+    rows: dict[tuple[str, int], Event] = {}
     for event in read_events(run.events):
         if event["kind"] == "run" and event["state"] == "resumed":
-            rows = [row for row in rows if row["step"] <= event["step"]]
+            rows = {key: row for key, row in rows.items() if row["step"] <= event["step"]}
         elif event["kind"] in ("metrics", "evaluation"):
-            rows.append(event)
-    return rows
+            rows.pop((event["kind"], event["step"]), None)
+            rows[event["kind"], event["step"]] = event
+    return list(rows.values())
 
 
 def columns(run: Run, since: int = 0) -> dict[str, Any]:

@@ -150,11 +150,15 @@ def list_runs(runs: Path) -> list[Run]:
 
 
 def remove_run(run: Run) -> None:
-    """Take the run out of sight with one rename, then delete it: a crash between leaves no half of it on view."""
+    """Take the run out of sight with one rename, then delete it: a crash between leaves no half of it on view.
+
+    What an earlier crash left is deleted with it.
+    """
     trash = run.folder.with_name(f".trash-{run.name}-{uuid.uuid4().hex[:8]}")
     try:
         run.folder.rename(trash)
-        shutil.rmtree(trash)
+        for leftover in run.folder.parent.glob(".trash-*"):
+            shutil.rmtree(leftover, ignore_errors=leftover != trash)
     except OSError as error:
         raise RunError(f"The run '{run.name}' could not be removed ({error.strerror or error}).") from error
 

@@ -8,7 +8,8 @@
 
 Saving: free space is checked, files go to a staging folder, each is synced, the manifest last; then the folder is
 renamed and its parent synced, and only then older ones are rotated away, by step number and never by clock: the newest
-n, the best and the last finite stay. Reading: only after every hash agrees. No pickle anywhere.
+n and the best stay, and since weights that are not finite are never saved, the last finite. Reading: only after every
+hash agrees. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,7 @@ from torch import Tensor
 
 from tunebook.errors import CheckpointError
 from tunebook.files import read_json, sha256, sync_folder, to_json
-
-FORMAT = 1
+from tunebook.runs.checkpoints import FORMAT, damage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,8 @@ def save_checkpoint(
         free = shutil.disk_usage(folder).free
         if free < 1.1 * needed:
             raise OSError(f"it needs {needed / 1e6:.0f} MB and {free / 1e6:.0f} MB are free")
+        if broken := [name for name, tensor in weights.items() if not tensor.isfinite().all()]:
+            raise ValueError(f"{broken[0]} is not finite")
         aside.mkdir()
         save_file(_contiguous(weights), aside / "weights.safetensors")
         save_file(_contiguous(optimizer), aside / "optimizer.safetensors")
@@ -65,45 +67,20 @@ def save_checkpoint(
             file.chmod(0o644)
             _sync(file)
         sync_folder(aside)
-        if target.exists():  # a damaged one of an earlier try
-            _discard(target)
+        if target.exists():  # a damaged one, or one saved when a stop put an evaluation off
+            target.rename(folder / f".old-{target.name}")
         aside.rename(target)
         sync_folder(folder)
+        shutil.rmtree(folder / f".old-{target.name}", ignore_errors=True)
     except Exception as error:  # safetensors has errors of its own for a full disk
         shutil.rmtree(aside, ignore_errors=True)
         reason = getattr(error, "strerror", None) or str(error)
         raise CheckpointError(
             f"The checkpoint of step {step} could not be saved ({reason}).",
             kept="Training goes on; earlier checkpoints are untouched.",
-            do="Free space in the run's folder before the next save.",
+            do="See to the run's folder before the next save.",
         ) from error
     return sum(file["bytes"] for file in files.values())
-
-
-def steps_saved(folder: Path) -> list[int]:
-    """Steps that have a checkpoint folder, newest first; whether each is whole is not looked at."""
-    numbers = [path.name.removeprefix("step-") for path in folder.glob("step-*")] if folder.is_dir() else []
-    return sorted((int(number) for number in numbers if number.isdigit()), reverse=True)
-
-
-def damage(folder: Path, step: int) -> str:
-    """What is wrong with the checkpoint of `step`, in a few words; '' when every file agrees with the manifest."""
-    place = folder / f"step-{step}"
-    try:
-        manifest = read_json(place / "MANIFEST.json")
-        if manifest["format"] != FORMAT:
-            return f"its format is {manifest['format']}, not {FORMAT}"
-        if manifest["step"] != step or not {"weights.safetensors", "state.json"} <= set(manifest["files"]):
-            return "its manifest is not its own"
-        for name, kept in manifest["files"].items():
-            file = place / name
-            if not file.is_file():
-                return f"{name} is missing"
-            if file.stat().st_size != kept["bytes"] or sha256(file) != kept["sha256"]:
-                return f"{name} was changed or cut short"
-    except (OSError, ValueError, KeyError, TypeError):
-        return "its manifest is missing or damaged"
-    return ""
 
 
 def load_checkpoint(folder: Path, step: int) -> Checkpoint:
@@ -117,34 +94,6 @@ def load_checkpoint(folder: Path, step: int) -> Checkpoint:
         load_file(place / "optimizer.safetensors"),
         read_json(place / "state.json"),
     )
-
-
-def newest_good(folder: Path) -> Iterator[tuple[int, str]]:
-    """(step, what is wrong with it) from the newest down, ending with the first good one, whose reason is ''."""
-    for step in steps_saved(folder):
-        reason = damage(folder, step)
-        yield step, reason
-        if not reason:
-            return
-
-
-def rotate(folder: Path, keep: int, also: set[int]) -> list[int]:
-    """Remove all but the newest `keep` checkpoints and those in `also`; returns the steps removed. Clears leftovers."""
-    removed = []
-    for step in steps_saved(folder)[keep:]:
-        if step not in also:
-            _discard(folder / f"step-{step}")
-            removed.append(step)
-    for leftover in [*folder.glob(".staging-*"), *folder.glob(".trash-*")]:
-        shutil.rmtree(leftover, ignore_errors=True)
-    return removed
-
-
-def _discard(place: Path) -> None:
-    """Rename first, so that a crash never leaves half a checkpoint under a good name."""
-    trash = place.with_name(f".trash-{place.name}-{uuid.uuid4().hex[:8]}")
-    place.rename(trash)
-    shutil.rmtree(trash, ignore_errors=True)
 
 
 def _contiguous(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tunebook.errors import TrainingError
+from tunebook.errors import Stopped, TrainingError
 from tunebook.plan import when
 from tunebook.plan.schema import Plan
 from tunebook.train.batches import Row, rows_of_step, steps_per_epoch, trained_tokens
@@ -26,6 +26,7 @@ from tunebook.train.memory import memory_taken
 from tunebook.train.optim import clip_gradients, norms_by_group, set_learning_rate
 from tunebook.train.state import TrainState, seed_step
 from tunebook.train.stopping import STEP_METRICS, Moment, Stopper
+from tunebook.train.watch import unusual
 from tunebook.workers.group import ALONE, Workers
 
 EVALUATION = "the evaluation"
@@ -62,36 +63,54 @@ class Job:
 def train(job: Job, state: TrainState) -> str:
     """Take optimizer steps from `state` until the schedule, a rule or a request ends them; returns the reason.
 
-    Raises TrainingError, before the update and with the state unchanged, when loss or gradient is not finite.
+    An evaluation that a request to stop put off is made up for first. Raises TrainingError, before the update and with
+    the state unchanged, when loss or gradient is not finite; Stopped, after saving, when asked to in an evaluation.
     """
     plan, schedule = job.plan, when.parse(job.plan.evaluation.schedule)
     stopper = Stopper(plan.stopping.rules, plan.training.epochs.min, state.stopper)
     job.engine.parts.seconds = state.parts
     job.engine.model.train()
-    while not state.ended and state.step < job.steps:
+    while True:
+        if state.owes_evaluation:
+            try:
+                state.ended = job.workers.same(_evaluate(job, state, stopper) or state.ended)
+            except Stopped:  # asked in the middle of it: the next try measures again
+                _save(job, state)
+                raise
+            state.owes_evaluation = False
+            _save(job, state)
+            if job.asked_to_stop():
+                break
+        if state.ended or state.step >= job.steps:
+            break
         started = time.perf_counter()
         values = optimizer_step(job, state)
         state.step += 1
         state.seconds += time.perf_counter() - started
-        last = state.step == job.steps
         _tell_step(job, state, values, time.perf_counter() - started)
-        reason = stopper.after_step(_moment(job, state, _for_rules(values)))
-        asked = job.asked_to_stop()
-
+        last = state.step == job.steps
+        state.ended = stopper.after_step(_moment(job, state, _for_rules(values))) or (
+            "the planned steps are done" if last else ""
+        )
         minutes = (state.seconds - state.evaluated_at) / 60
         due = schedule.due(state.step, job.steps_per_epoch, minutes)
-        due, reason, asked = job.workers.same((due, reason, asked))  # clocks differ: the first worker decides for all
-        if due or last or (reason and not asked):
-            reason = job.workers.same(_evaluate(job, state, stopper) or reason)
-        state.ended = reason or ("the planned steps are done" if last else "")
-        if due or last or reason or asked or state.step % plan.checkpoints.every == 0:
-            started = time.perf_counter()
-            job.save(state)
-            state.seconds += job.engine.parts.add("checkpoint", started) - started
-        if asked and not state.ended:
+        # clocks differ: the first worker decides for all
+        state.ended, due, asked = job.workers.same((state.ended, due, job.asked_to_stop()))
+        state.owes_evaluation = bool(state.ended) or due
+        if asked:  # an evaluation may take longer than whoever asked will wait: the next try makes it up
+            _save(job, state)
             break
+        if not state.owes_evaluation and state.step % plan.checkpoints.every == 0:
+            _save(job, state)
     job.emit("parts", parts=_rounded(state.parts))
-    return state.ended or "asked to stop"
+    return "asked to stop" if state.owes_evaluation or not state.ended else state.ended
+
+
+def _save(job: Job, state: TrainState) -> None:
+    """Save a checkpoint, its time booked."""
+    started = time.perf_counter()
+    job.save(state)
+    state.seconds += job.engine.parts.add("checkpoint", started) - started
 
 
 def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
@@ -137,6 +156,12 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
     }
 
 
+def rehearse(job: Job, state: TrainState, longest: Sequence[Row]) -> None:
+    """Forward and backward over the longest examples without an update: what does not fit is found before step 1."""
+    _gradients(job, state, longest, max(1, trained_tokens(longest)))
+    job.optimizer.zero_grad(set_to_none=True)
+
+
 def _gradients(job: Job, state: TrainState, rows: Sequence[Row], trained: int) -> float:
     """Gradients of the step's loss over this worker's micro-batches; returns its part of the summed loss.
 
@@ -167,7 +192,7 @@ def _one_try(job: Job, hand: Hand, trained: int) -> tuple[float, BaseException |
             loss = job.engine.forward_backward(job.engine.join(group), trained if counts else NOTHING)
             summed += loss if counts else 0.0
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+        if not out_of_memory(error):
             raise
         return 0.0, error
     return summed, None
@@ -225,6 +250,8 @@ def _tell_step(job: Job, state: TrainState, values: dict[str, float], seconds: f
         parts=_rounded(state.parts),
         eta_seconds=job.time_left(state),
     )
+    for code, words in unusual(state.recent, values):
+        job.emit("warning", code=code, message=f"Optimizer step {state.step}: {words}.", step=state.step)
 
 
 def _place(job: Job, state: TrainState) -> dict[str, float]:
@@ -250,7 +277,8 @@ def _rounded(parts: Mapping[str, float]) -> dict[str, float]:
     return {part: round(spent, 3) for part, spent in parts.items()}
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def out_of_memory(error: BaseException) -> bool:
+    """Is this what torch or Python raise when memory runs out?"""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
     return "can't allocate memory" in str(error) or "out of memory" in str(error)

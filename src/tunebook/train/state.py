@@ -26,11 +26,13 @@ class TrainState:
     seconds: float = 0.0  # of training, evaluations included, over all tries
     parts: dict[str, float] = field(default_factory=dict)
     since_evaluation: dict[str, list[float]] = field(default_factory=dict)  # step metrics seen since then
+    recent: dict[str, list[float]] = field(default_factory=dict)  # losses and gradient norms of the last steps
     evaluated_at: float = 0.0  # `seconds` at the last evaluation
     evaluations: int = 0
     best_step: int | None = None
     best_loss: float | None = None
     stopper: dict[str, Any] = field(default_factory=dict)
+    owes_evaluation: bool = False  # one is due at `step`, and a stop put it off
     ended: str = ""  # why training ended; empty while it has not
 
     def to_json(self) -> dict[str, Any]:

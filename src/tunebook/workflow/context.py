@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tunebook.files import write_json
+from tunebook.errors import Stopped
+from tunebook.files import read_json, write_json
 from tunebook.plan.schema import Plan
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.store import Run
@@ -29,6 +30,7 @@ class Context:
     closing: ExitStack = field(default_factory=ExitStack)  # what is to be closed when the run ends, however it ends
     stop: StopRequest | None = None
     workers: Workers = ALONE
+    again: bool = False  # an earlier process worked on the run
     # what steps leave in memory for later ones
     tokenizer: Any = None
     model: Any = None
@@ -41,30 +43,76 @@ class Context:
     parameters: dict[str, Any] = field(default_factory=dict)
     optimizer: Any = None
     state: Any = None
+    at_once: dict[str, int] = field(default_factory=dict)  # tokens that memory allowed, by what they went through
     best_step: int = 0
+    saved_step: int = 0  # the newest checkpoint that is whole
 
     def emit(self, kind: str, **fields: Any) -> Event:
         """Write one event and show it to the watchers."""
         if self.events is None:
             return {"seq": 0, "kind": kind, **fields}
         event = self.events.emit(kind, **fields)
-        for watch in self.watchers:
-            watch(event)
+        self._show(event)
         return event
 
     def progress(self, what: str) -> Callable[[int, int], None]:
-        """A callback that tells how far something slow inside a step has come."""
-        return lambda done, total: self.tell(what, done, total)
+        """A callback that tells how far something slow inside a step has come; it raises Stopped when asked to end.
+
+        Several workers ask each other only between optimizer steps, where all of them do.
+        """
+
+        def on_progress(done: int, total: int) -> None:
+            if self.workers.alone and self.asked_to_stop():
+                raise self.stopped()
+            self.tell(what, done, total)
+
+        return on_progress
 
     def tell(self, what: str, done: int, total: int) -> None:
         """Show progress to the watchers; it is not worth a line in the event file."""
+        self._show({"seq": 0, "kind": "progress", "what": what, "done": done, "total": total})
+
+    def _show(self, event: Event) -> None:
         for watch in self.watchers:
-            watch({"seq": 0, "kind": "progress", "what": what, "done": done, "total": total})
+            with suppress(OSError):  # a terminal that was closed, a log on a full disk: no reason to end
+                watch(event)
+
+    def asked_to_stop(self) -> bool:
+        """Has a signal come, or does the run folder hold a request? All workers ask at the same place."""
+        path = self.path("stop.json")
+        if self.stop is None and self.workers.first and path.exists():
+            request: dict[str, Any] = {}
+            with suppress(OSError, ValueError):
+                request = dict(read_json(path))
+            save, code = not request.get("discard", False), request.get("exit_code", 0)
+            self.stop = StopRequest(request.get("who", "tunebook stop"), code, save)
+        for asked in self.workers.gather(self.stop):  # whichever worker is asked, all stop after the same step
+            self.stop = self.stop or asked
+        return self.stop is not None
+
+    def stopped(self) -> Stopped:
+        """The error that ends a run that was asked to stop."""
+        assert self.stop is not None
+        kept = f"It is saved at optimizer step {self.saved_step}." if self.saved_step else "Nothing was trained yet."
+        return Stopped(
+            f"The run '{self.run.name}' was stopped ({self.stop.who}).",
+            kept=kept,
+            do=f"Go on with `tunebook resume {self.run.name}`.",
+            exit_code=self.stop.exit_code,
+        )
 
     def write(self, value: Any, *parts: str) -> None:
         """Write a JSON file into the run folder."""
         if self.workers.first:
             write_json(self.path(*parts), value)
+
+    def keep(self, value: Any, *parts: str) -> None:
+        """`write` for evidence that training can do without: where it fails that is told, and training goes on."""
+        try:
+            self.write(value, *parts)
+        except OSError as error:
+            message = f"{'/'.join(parts)} could not be written ({error.strerror or error})."
+            self.emit("warning", code="evidence_lost", message=message)
 
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""

@@ -10,13 +10,8 @@ from tunebook.evaluate.report import write_report
 from tunebook.export.steps import deploy_check, export_run
 from tunebook.files import read_json
 from tunebook.workflow.context import Context, Skip
-from tunebook.workflow.training import (
-    answer_prompts,
-    best_checkpoint,
-    load_weights,
-    measure_held_out,
-    measure_retention_of,
-)
+from tunebook.workflow.evaluation import answer_prompts, measure_held_out, measure_retention_of
+from tunebook.workflow.training import best_checkpoint, held_out_file, load_weights
 
 
 def monitor(context: Context) -> dict[str, Any]:
@@ -89,7 +84,7 @@ def _ask_judge(context: Context) -> None:
 
 
 def _held_out_of_result(context: Context, step: int) -> None:
-    path = context.path("evaluation", f"heldout-step-{step}.json")
-    there = context.workers.same(path.exists())
-    measured = read_json(path) if there else measure_held_out(context).to_json(step)
+    measured = context.workers.same(held_out_file(context, step))
+    if measured is None:
+        measured = measure_held_out(context).to_json(step)
     context.write(measured, "evaluation", "heldout-tuned.json")

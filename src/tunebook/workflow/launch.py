@@ -21,11 +21,11 @@ from typing import Any
 
 from tunebook.errors import RunError, Stopped
 from tunebook.files import read_json
+from tunebook.runs.checkpoints import steps_saved
 from tunebook.runs.events import Event, EventTail, EventWriter
 from tunebook.runs.lock import hold_lock, read_owner
 from tunebook.runs.status import read_status
 from tunebook.runs.store import Run
-from tunebook.train.checkpoint import steps_saved
 from tunebook.workers.group import ALONE, Workers
 from tunebook.workers.place import find_place
 from tunebook.workflow.hardware import threads_of_each

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
+from hashlib import sha256
 from typing import Any
 
 import torch
 
+from tunebook.data.cache import tokenizer_fingerprint
 from tunebook.data.gate import check_data
 from tunebook.data.split import split as split_examples
+from tunebook.data.template import chat_template
 from tunebook.errors import RunError
+from tunebook.files import to_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
-from tunebook.model.sources import cache_folder, load_model, load_tokenizer, weights_sha256
+from tunebook.model.sources import cache_folder, load_model, load_tokenizer, read_config, weights_sha256
 from tunebook.plan.files import values_by_path
 from tunebook.runs.trackers import Follower
 from tunebook.train.batches import steps_per_epoch
@@ -23,7 +27,7 @@ from tunebook.workers.meet import describe
 from tunebook.workers.sharding import shard
 from tunebook.workflow.context import Context
 from tunebook.workflow.hardware import keep_memory, pick_device, probe
-from tunebook.workflow.inputs import remember_input
+from tunebook.workflow.inputs import remember_inputs
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
 
@@ -53,12 +57,17 @@ def _validate(context: Context) -> dict[str, Any]:
     context.write(findings, "data", "findings.json")
     if checked.quarantine.exists() and context.workers.first:
         shutil.copyfile(checked.quarantine, context.path("data", "quarantine.jsonl"))
-    remember_input(context, "data", checked.examples.fingerprint, "the data set, the tokenizer or its chat template")
+    digests = {
+        "template": sha256(chat_template(context.tokenizer).encode()).hexdigest(),
+        "tokenizer": tokenizer_fingerprint(context.tokenizer, ""),
+        "data": checked.examples.fingerprint,
+    }
     if plan.data.validation_path:
         other = plan.data.model_copy(update={"path": plan.data.validation_path, "validation_path": None})
         held_out = check_data(other, base, context.tokenizer, cache_folder() / "data")
         context.validation_examples = held_out.examples
-        remember_input(context, "validation_data", held_out.examples.fingerprint, "the validation file")
+        digests["validation_data"] = held_out.examples.fingerprint
+    remember_inputs(context, **digests)
     return {"rows": findings["rows"], "good": findings["good"], "problems": len(findings.get("problems", []))}
 
 
@@ -69,7 +78,7 @@ def split(context: Context) -> dict[str, Any]:
     context.train_rows, context.validation_rows = parts.train_indices, parts.validation_indices
     if context.validation_examples is None:
         context.validation_examples = context.examples
-    remember_input(context, "split", parts.fingerprint, "which rows are held out")
+    remember_inputs(context, split=parts.fingerprint)
     ids, held_out_ids = context.examples.row_ids, context.validation_examples.row_ids
     sides = {
         "training": [ids[row] for row in context.train_rows],
@@ -90,7 +99,8 @@ def load(context: Context) -> dict[str, Any]:
             f"({digest[:12]}... instead of {context.plan.model.sha256[:12]}...).",
             do="Put the right model there, or take model.sha256 out of the plan.",
         )
-    remember_input(context, "model", digest, "the base model's weights")
+    config = to_json(read_config(name, base))
+    remember_inputs(context, model=digest, model_config=sha256(config.encode()).hexdigest())
     context.model = load_model(name, base, torch.float32).to(pick_device())
     parameters = sum(p.numel() for p in context.model.parameters())
     if context.configured:

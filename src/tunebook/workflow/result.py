@@ -10,8 +10,9 @@ from tunebook.errors import RunError
 from tunebook.files import read_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.model.sources import load_model, load_tokenizer, weights_sha256
+from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.store import Run
-from tunebook.train.checkpoint import damage, load_checkpoint, steps_saved
+from tunebook.train.checkpoint import load_checkpoint
 
 
 def result_step(run: Run) -> int:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tunebook.errors import Stopped, TunebookError
+from tunebook.errors import RunError, Stopped, TunebookError
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.status import read_status
@@ -14,6 +14,7 @@ from tunebook.runs.store import Run
 from tunebook.workers.group import ALONE, Workers
 from tunebook.workflow import finish, prepare, training
 from tunebook.workflow.context import Context, Skip
+from tunebook.workflow.inputs import check_settings
 from tunebook.workflow.signals import listen
 from tunebook.workflow.timings import remember_run
 
@@ -66,12 +67,13 @@ def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -
     with hold_lock(run.folder) as dead:
         run.folder.joinpath("stop.json").unlink(missing_ok=True)
         again = run.events.exists() and read_status(run).begun
-        context = Context(run, run.plan(), EventWriter(run.events), watchers, workers=workers)
+        context = Context(run, run.plan(), EventWriter(run.events), watchers, workers=workers, again=again)
         context.emit("run", state="started", again=again, reason="")
         if dead:
             message = f"The lock of process {dead.pid} on {dead.host}, which is gone, was taken over."
             context.emit("warning", code="lock_taken_over", message=message)
         try:
+            check_settings(context)
             with listen(context), context.closing:
                 for step in context.plan.workflow.order:
                     _take(context, step)
@@ -81,6 +83,15 @@ def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -
         except TunebookError as error:
             context.emit("run", state="failed", reason=str(error))
             raise
+        except OSError as error:
+            failed = RunError(
+                f"The run '{run.name}' could not go on ({error.strerror or error}"
+                + (f": {error.filename})." if error.filename else ")."),
+                kept=f"Its newest checkpoint is of optimizer step {context.saved_step}." if context.saved_step else "",
+                do=f"Mend that, then go on with `tunebook resume {run.name}`.",
+            )
+            context.emit("run", state="failed", reason=str(failed))
+            raise failed from error
         except BaseException as error:
             reason = f"Tunebook met a fault of its own: {type(error).__name__}: {error}"
             context.emit("run", state="failed", reason=reason)
@@ -92,6 +103,8 @@ def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -
 
 def _take(context: Context, step: str) -> None:
     """Run one step and say how it went."""
+    if context.workers.alone and context.asked_to_stop():
+        raise context.stopped()
     context.emit("step", id=step, state="running")
     started = time.perf_counter()
     try:

@@ -6,12 +6,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
-from tunebook.errors import Stopped
-from tunebook.files import read_json, write_json
+from tunebook.files import write_json
 from tunebook.runs.store import Run
 from tunebook.workflow.context import Context, StopRequest
 
@@ -27,7 +25,7 @@ def listen(context: Context) -> Iterator[None]:
             return
         context.stop = StopRequest(signal.Signals(number).name, 128 + number)
         if context.state is None or context.engine is None:  # nothing is being trained: nothing to finish first
-            raise stopped(context)
+            raise context.stopped()
 
     if threading.current_thread() is not threading.main_thread():  # Ray Train works in a thread and stops it itself
         yield
@@ -42,33 +40,6 @@ def listen(context: Context) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def asked_to_stop(context: Context) -> bool:
-    """Has a signal come, or does the run folder hold a request?"""
-    path = context.path("stop.json")
-    if context.stop is None and context.workers.first and path.exists():
-        request: dict[str, Any] = {}
-        with suppress(OSError, ValueError):
-            request = dict(read_json(path))
-        save, code = not request.get("discard", False), request.get("exit_code", 0)
-        context.stop = StopRequest(request.get("who", "tunebook stop"), code, save)
-    for asked in context.workers.gather(context.stop):  # whichever worker is asked, all stop after the same step
-        context.stop = context.stop or asked
-    return context.stop is not None
-
-
 def request_stop(run: Run, *, discard: bool, who: str = "tunebook stop", exit_code: int = 0) -> None:
     """Ask the process that writes `run` to end after its optimizer step."""
     write_json(run.folder / "stop.json", {"discard": discard, "who": who, "exit_code": exit_code})
-
-
-def stopped(context: Context) -> Stopped:
-    """The error that ends a run that was asked to stop."""
-    assert context.stop is not None
-    step = context.state.step if context.state else 0
-    kept = f"It is saved at optimizer step {step}." if context.stop.save and step else "No optimizer step was lost."
-    return Stopped(
-        f"The run '{context.run.name}' was stopped ({context.stop.who}).",
-        kept=kept,
-        do=f"Go on with `tunebook resume {context.run.name}`.",
-        exit_code=context.stop.exit_code,
-    )

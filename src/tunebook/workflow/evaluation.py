@@ -1,0 +1,190 @@
+"""What a run measures on the way: held-out loss, answers, general ability; and whether memory is enough for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tunebook.evaluate.generate import Answer, generate
+from tunebook.evaluate.heldout import HeldOut, held_out_loss
+from tunebook.evaluate.retention import Probes, Question, Retention, load_probes, measure_retention
+from tunebook.evaluate.scores import corpus_scores
+from tunebook.train.loop import Job, out_of_memory, rehearse
+from tunebook.workflow.context import Context
+
+T = TypeVar("T")
+ANSWER_TOKENS = 4096  # through the model at once when prompts are answered, as long as memory allows
+FEWEST_TOKENS = 32  # memory that does not hold so few holds nothing
+
+
+def evaluate(context: Context, step: int) -> dict[str, float]:
+    """Held-out loss, and answers where a chosen metric needs them; files go to `evaluation/` and `samples/`."""
+    values = _held_out(context, step)
+    if {"bleu", "response_length"} & set(context.plan.metrics):
+        values |= answer_prompts(context, step)
+    return values
+
+
+def _held_out(context: Context, step: int) -> dict[str, float]:
+    """Measure held-out loss as the model stands and write it down; nothing where nothing is held out."""
+    values: dict[str, float] = {}
+    if len(context.validation_rows):
+        held_out = measure_held_out(context)
+        name = "heldout-base.json" if step == 0 else f"heldout-step-{step}.json"
+        context.keep(held_out.to_json(step), "evaluation", name)
+        values["validation_loss"] = held_out.loss
+        if "perplexity" in context.plan.metrics:
+            values["perplexity"] = held_out.perplexity
+    return values
+
+
+def measure_held_out(context: Context) -> HeldOut:
+    """Held-out loss as the model stands; each worker reads its share of the examples."""
+    examples = context.validation_examples
+
+    def read(rows: Sequence[int]) -> Sequence[tuple[str, float, int]]:
+        tell = context.progress("held-out loss")
+        return within_memory(
+            context,
+            "evaluation",
+            context.state.micro_batch_tokens,
+            lambda tokens: held_out_loss(context.engine, examples, rows, tokens, tell).per_example,
+        )
+
+    rows = [int(row) for row in context.validation_rows]
+    return HeldOut.of(context.workers.share(rows, examples.lengths[rows].tolist(), read))
+
+
+def answer_prompts(context: Context, step: int) -> dict[str, float]:
+    """Answer the held-out prompts as the model stands, write them down, and score them where the plan asks."""
+    plan = context.plan
+    rows = context.validation_rows[: plan.evaluation.prompts]
+    if not len(rows):
+        return {}
+    examples = [context.validation_examples[int(row)] for row in rows]
+    prompts = [[int(token) for token in example.ids[: example.prompt_length]] for example in examples]
+
+    tell, new = context.progress("answers to held-out prompts"), plan.evaluation.max_new_tokens
+
+    def answer(mine: Sequence[list[int]]) -> list[Answer]:
+        def at_once(tokens: int) -> list[Answer]:
+            model, tokenizer = context.model, context.tokenizer
+            return generate(model, tokenizer, mine, max_new_tokens=new, batch_tokens=tokens, on_progress=tell)
+
+        return within_memory(context, "answering", ANSWER_TOKENS, at_once)
+
+    answers = context.workers.share(prompts, [1] * len(prompts), answer)  # how long answers get is not known
+    kept = [
+        {
+            "id": example.id,
+            "prompt": context.tokenizer.decode(prompt, skip_special_tokens=False),
+            "prompt_ids": prompt,
+            "reference": example.reference,
+            "answer": answer.text,
+            "tokens": len(answer.ids),
+            "ended": answer.ended,
+        }
+        for example, prompt, answer in zip(examples, prompts, answers, strict=True)
+    ]
+    path = f"samples/step-{step}.json"
+    context.keep({"format": 1, "step": step, "answers": kept}, path)
+    context.emit("samples", step=step, path=path)
+    values: dict[str, float] = {}
+    if "response_length" in plan.metrics:
+        values["response_length"] = sum(len(answer.ids) for answer in answers) / len(answers)
+        values["response_ended"] = sum(answer.ended for answer in answers) / len(answers)
+    if "bleu" in plan.metrics:
+        values |= corpus_scores([answer.text for answer in answers], [example.reference for example in examples])
+    return values
+
+
+def measure_retention_of(context: Context, name: str) -> None:
+    """Measure general ability as the model stands and write `evaluation/retention-<name>.json`."""
+    if not context.plan.evaluation.retention:
+        return
+    probes, tell = load_probes(), context.progress("general ability")
+
+    def ask(mine: Sequence[Question | str]) -> list[tuple[float, float]]:
+        questions = tuple(each for each in mine if isinstance(each, Question))
+        prose = tuple(each for each in mine if isinstance(each, str))
+        part = measure_retention(context.model, context.tokenizer, Probes(questions, prose), tell)
+        return [*zip(part.correct, part.weight, strict=True), *part.prose]
+
+    items: list[Question | str] = [*probes.questions, *probes.prose]
+    letters = [len(each) if isinstance(each, str) else len(each.query + "".join(each.choices)) for each in items]
+    measured = context.workers.share(items, letters, ask)
+    answers, prose = measured[: len(probes.questions)], measured[len(probes.questions) :]
+    found = Retention(
+        tuple(bool(correct) for correct, _ in answers),
+        tuple(weight for _, weight in answers),
+        tuple((nats, int(tokens)) for nats, tokens in prose),
+    )
+    if context.plan.evaluation.tasks:
+        from tunebook.evaluate.harness import measure_tasks
+
+        asked = context.plan.evaluation
+        found = replace(found, tasks=measure_tasks(context.model, context.tokenizer, asked.tasks, asked.task_limit))
+    context.keep(found.to_json(), "evaluation", f"retention-{name}.json")
+
+
+def within_memory(context: Context, what: str, tokens: int, work: Callable[[int], T]) -> T:
+    """`work(tokens)`, that many tokens at once; half as many whenever memory runs out, and from then on.
+
+    Not where the model is split over workers: the others are in mid-layer, and could not begin again with this one.
+    """
+    tokens = min(tokens, context.at_once.get(what, tokens))
+    while True:
+        try:
+            return work(tokens)
+        except (MemoryError, RuntimeError) as error:
+            if context.workers.sharded or not out_of_memory(error) or tokens < 2 * FEWEST_TOKENS:
+                raise
+        tokens = context.at_once[what] = tokens // 2
+        message = f"Memory ran out in {what}; at most {tokens} tokens go through the model at once there now."
+        context.emit("warning", code="out_of_memory", message=message)
+
+
+def measure_base(context: Context) -> dict[str, float]:
+    """What the base answers and loses on held-out data, and in how many seconds each.
+
+    LoRA begins as the base, so the model in memory is it.
+    """
+    context.engine.model.eval()
+    clock = [time.perf_counter()]
+    values = _held_out(context, 0)
+    clock.append(time.perf_counter())
+    values |= answer_prompts(context, 0)
+    clock.append(time.perf_counter())
+    context.emit("evaluation", step=0, epoch=0.0, minutes=0.0, seen_tokens=0, values=values, best=False, stopping=[])
+    measure_retention_of(context, "base")
+    clock.append(time.perf_counter())
+    names = ("held_out_seconds", "answer_seconds", "retention_seconds")
+    return {name: after - before for name, before, after in zip(names, clock, clock[1:], strict=False)}
+
+
+def rehearse_longest(context: Context, job: Job) -> None:
+    """Take the longest examples through training and evaluation before step 1: in hour three it would be too late."""
+    longest = [context.examples[int(row)] for row in _longest(context.examples, context.train_rows, context)]
+    rehearse(job, context.state, longest)
+    held_out = _longest(context.validation_examples, context.validation_rows, context)
+    context.engine.model.eval()
+    within_memory(
+        context,
+        "evaluation",
+        context.state.micro_batch_tokens,
+        lambda tokens: held_out_loss(context.engine, context.validation_examples, held_out, tokens),
+    )
+    tokens = sum(len(row.ids) for row in longest)
+    message = f"Rehearsed on the longest examples ({tokens} tokens at once): they fit in memory."
+    context.emit("log", message=message)
+
+
+def _longest(examples: Any, rows: Any, context: Context) -> list[int]:
+    """The longest of `rows` that make one micro-batch; at least one, where there are any."""
+    by_length = rows[np.argsort(-examples.lengths[rows], kind="stable")]
+    fit = np.cumsum(examples.lengths[by_length]) <= context.state.micro_batch_tokens
+    return [int(row) for row in by_length[: max(1, int(fit.sum()))]]
