@@ -37,12 +37,10 @@ sys.path.insert(0, str(ROOT))
 from tests.faults.compare import differences  # noqa: E402
 from tests.faults.conftest import SETTINGS  # noqa: E402
 from tests.faults.farm import Farm  # noqa: E402
-from tests.faults.matrix import cells, furnish, plans, straight, take  # noqa: E402
-from tests.faults.test_resume import PLANS  # noqa: E402
+from tests.faults.matrix import PLANS, cells, plans, straight, take  # noqa: E402
 
 from tunebook.runs.checkpoints import damage, steps_saved  # noqa: E402
 from tunebook.runs.store import Run  # noqa: E402
-from tunebook.workflow.verify import verify_run  # noqa: E402
 
 RESULTS = ROOT / "build" / "faults.jsonl"
 KILLS = 300
@@ -100,9 +98,7 @@ def _chain(farm: Farm, run: Run, chain: int, pick: random.Random, whole: float) 
         lost = [f"the checkpoint of step {good} was lost"] if _newest_good(other) < good else []
         yield f"kill {number} of chain {chain}", lost + ([] if ended.code == -9 else [f"it ended with {ended.code}"])
     last = farm.run(*command, hooks=[rows])
-    found = [last.err[-300:]] if last.code else differences(run, other)
-    faults = [str(fault) for fault in verify_run(other).faults] if not last.code else []
-    yield f"chain {chain} resumed to the end", found + faults
+    yield f"chain {chain} resumed to the end", [last.err[-300:]] if last.code else _compared(farm, run, other)
     shutil.rmtree(other.folder)
 
 
@@ -167,8 +163,14 @@ def _at_call(farm: Farm, run: Run, inject: str) -> tuple[str, bool, list[str]]:
     if ended.code:
         found.append(ended.err[-300:])
     else:
-        found += differences(run, other) + [str(fault) for fault in verify_run(other).faults]
+        found += _compared(farm, run, other)
     return hit.split(" ", 1)[-1].strip()[:60], not killed and not hit, found
+
+
+def _compared(farm: Farm, run: Run, other: Run) -> list[str]:
+    """What `other` differs in from the straight run, and what `tunebook verify` finds in it."""
+    verified = farm.run("verify", other.name)
+    return differences(run, other) + ([verified.out] if verified.code else [])
 
 
 def _newest_good(run: Run) -> int:
@@ -215,7 +217,7 @@ def main() -> None:
     for part in [] if given.summary else [given.part] if given.part else PARTS:
         done = {row["case"] for row in read_results() if row["part"] == part}
         with tempfile.TemporaryDirectory(prefix="faults-") as home, Farm(Path(home)) as farm:
-            furnish(Path(home))
+            farm.furnish()
             for case, found in PARTS[part](farm, done):
                 with RESULTS.open("a") as file:
                     file.write(json.dumps({"part": part, "case": case, "found": found}) + "\n")

@@ -35,7 +35,7 @@ from safetensors.numpy import load_file  # noqa: E402
 from tests.faults.compare import differences  # noqa: E402
 from tests.faults.conftest import SETTINGS  # noqa: E402
 from tests.faults.farm import Done, Farm  # noqa: E402
-from tests.faults.matrix import furnish, straight  # noqa: E402
+from tests.faults.matrix import straight  # noqa: E402
 
 from data import make_trl  # noqa: E402
 from tunebook.files import read_json  # noqa: E402
@@ -391,7 +391,7 @@ def main() -> None:
     kept: dict[str, Any] = json.loads(given.json.read_text()) if given.json and given.json.exists() else {}
     wanted = [n for n in given.only or range(1, len(FAULTS) + 1) if str(n) not in kept]
     with tempfile.TemporaryDirectory(prefix="faults-") as place, Farm(Path(place)) as farm:
-        furnish(Path(place))
+        farm.furnish()
         theirs, ours = (Trainer(Path(place) / "theirs"), Ours(farm)) if wanted else (None, None)
         for number in wanted:
             assert theirs is not None

@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from tests.faults.farm import Farm
-from tests.faults.matrix import furnish, straight
+from tests.faults.matrix import straight
 from tunebook.runs.store import Run
 
 SETTINGS = {"training.dropout": 0.1, "training.micro_batch_tokens": 150, "evaluation.schedule": "every 3 steps"}
@@ -16,8 +16,8 @@ SETTINGS = {"training.dropout": 0.1, "training.micro_batch_tokens": 150, "evalua
 @pytest.fixture(scope="session")
 def farm(tmp_path_factory):
     home = tmp_path_factory.mktemp("farm")
-    furnish(home)
     with Farm(home) as farm:
+        farm.furnish()
         yield farm
 
 

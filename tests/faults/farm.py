@@ -68,6 +68,12 @@ class Farm:
         self.server.stdin.close()
         self.server.wait()
 
+    def furnish(self) -> None:
+        """Put the models and data that the matrix's plans name into `home`."""
+        done = self.run("--help", hooks=[("furnish", str(self.home))])
+        if done.code:
+            raise RuntimeError(done.err)
+
     def start(self, *arguments: str, hooks: list[Hook] | None = None) -> Child:
         """`tunebook ARGUMENTS` in a forked process."""
         self.count += 1

@@ -197,3 +197,23 @@ def lose_sight(step: int) -> None:
         return gradients(job, state, rows, trained) if state.step + 1 != step else float("nan")
 
     loop._gradients = blind
+
+
+@hook
+def furnish(home: str) -> None:
+    """Put the models and data that the matrix's plans name into `home`."""
+    from tests.tiny import save_tiny
+    from tests.workflow.conftest import write_rows
+
+    save_tiny(Path(home) / "fast")
+    save_tiny(Path(home) / "plain", logits_scaling=2.0)  # Llama ignores it; the engine cannot know that
+    write_rows(Path(home) / "rows.jsonl")
+    write_rows(Path(home) / "held_out.jsonl", 6, first=100)
+
+
+@hook
+def change_weights(folder: str) -> None:
+    """Another model of the same shape."""
+    from tests.tiny import save_tiny
+
+    save_tiny(Path(folder), seed=5)

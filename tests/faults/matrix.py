@@ -16,12 +16,11 @@ from typing import Any
 
 from tests.faults.compare import differences
 from tests.faults.farm import Farm, Hook
-from tests.tiny import save_tiny
-from tests.workflow.conftest import write_rows
 from tunebook.plan.files import make_plan, save_plan
 from tunebook.runs.events import read_events
 from tunebook.runs.store import Run
 
+PLANS = 24
 PLATEAU = {"kind": "plateau", "metric": "validation_loss", "patience": 2, "unit": "evaluations", "source": "matrix"}
 AXES: dict[str, list[dict[str, Any]]] = {
     "method": [{}, {"training.method": "full", "training.learning_rate": 1e-3}],
@@ -159,11 +158,3 @@ def _values(home: Path, settings: dict[str, Any]) -> dict[str, Any]:
         else:
             values[section][key] = value
     return values
-
-
-def furnish(home: Path) -> None:
-    """Put the models and data that the plans name into `home`."""
-    save_tiny(home / "fast")
-    save_tiny(home / "plain", logits_scaling=2.0)  # Llama ignores it; the engine cannot know that
-    write_rows(home / "rows.jsonl")
-    write_rows(home / "held_out.jsonl", 6, first=100)

@@ -1,4 +1,7 @@
-"""A run that was cut anywhere and resumed equals one that never was, to the bit; and the comparison can fail."""
+"""A run that was cut anywhere and resumed equals one that never was, to the bit; and the comparison can fail.
+
+A few plans and cuts of the matrix are met here, all of them by `make faults`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,7 @@ import random
 
 import pytest
 
-from tests.faults.matrix import Cell, cells, plans, straight, take
-
-PLANS = 24  # of the whole matrix; a few of its plans and cuts are met in `make test`
+from tests.faults.matrix import PLANS, Cell, cells, plans, straight, take
 
 
 @pytest.mark.slow
