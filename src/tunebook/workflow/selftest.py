@@ -37,7 +37,7 @@ SHORT: dict[str, Any] = {
     "data.validation_share": 1e-9,  # one group of examples is held out, however small the share
     "data.validation_path": None,
 }
-_MEASURED = ("throughput", "memory")  # of the machine, not of the training
+_MEASURED = ("throughput", "memory", "memory_peak", "memory_device")  # of the machine, not of the training
 
 
 def selftest_resume(plan: Plan, runs: Path, say: Callable[[str], None]) -> dict[str, int]:
