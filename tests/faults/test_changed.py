@@ -59,9 +59,9 @@ def edit_config(home):
     [
         (edit_row, "the data set changed"),
         (edit_template, "the chat template changed"),
-        (edit_tokenizer, "the tokenizer changed"),
+        pytest.param(edit_tokenizer, "the tokenizer changed", marks=pytest.mark.heavy),
         (edit_weights, "the base model's weights changed"),
-        (edit_config, "the base model's config.json changed"),
+        pytest.param(edit_config, "the base model's config.json changed", marks=pytest.mark.heavy),
     ],
 )
 def test_a_changed_input_is_refused_by_its_name(farm, copy, inputs, edit, says):
@@ -106,7 +106,7 @@ def test_a_plan_edited_by_hand_is_noticed(farm, copy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.heavy)])
 def test_a_new_run_begins_with_the_weights_that_were_reached(farm, copy, method):
     run = copy("checkpoint", 6)
     if method == "full":

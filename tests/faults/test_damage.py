@@ -136,7 +136,7 @@ def test_a_second_signal_ends_it_at_once_and_leaves_what_can_be_gone_on_with(far
     assert differences(finished, run) == []
 
 
-@pytest.mark.slow
+@pytest.mark.heavy
 @pytest.mark.parametrize("gone", ["checkpoints", "data", "evaluation", "samples"])
 def test_a_run_that_lost_a_folder_goes_on_to_the_same_weights(farm, finished, copy, gone):
     run = copy("checkpoint", 6)
