@@ -158,6 +158,7 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
 
 def rehearse(job: Job, state: TrainState, longest: Sequence[Row]) -> None:
     """Forward and backward over the longest examples without an update: what does not fit is found before step 1."""
+    job.engine.model.train()
     _gradients(job, state, longest, max(1, trained_tokens(longest)))
     job.optimizer.zero_grad(set_to_none=True)
 
