@@ -10,6 +10,7 @@ import pytest
 from starlette.websockets import WebSocketDisconnect
 
 from tests.studio.conftest import HOST, TOKEN
+from tunebook.files import write_json
 from tunebook.studio import chat
 
 # What `tunebook chat --json` does, without a model: it says its pid, repeats questions, and ends with its input.
@@ -51,6 +52,15 @@ def test_the_child_is_told_which_run_and_checkpoint(client, place):
         assert socket.receive_json()["argv"] == [f"--runs={place.runs}", "--step=40", "--", "done-1"]
     with talk(client) as socket:
         assert socket.receive_json()["argv"] == [f"--runs={place.runs}", "--with-base", "--", "done-1"]
+
+
+def test_a_version_is_talked_with_under_its_name(client, place):
+    folder = place.runs / ".versions" / "house@1"
+    write_json(folder / "version.json", {"format": 1, "run": "done-1"})
+    with talk(client, "house@1") as socket:
+        assert socket.receive_json()["argv"] == [f"--runs={place.runs}", "--", "house@1"]
+    with talk(client, "house@2") as socket:
+        assert "There is no version 'house@2'" in socket.receive_json()["gone"]
 
 
 def test_a_child_that_cannot_begin_says_why(client):

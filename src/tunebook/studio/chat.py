@@ -10,6 +10,7 @@ loads no model and no torch.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from starlette.websockets import WebSocketDisconnect
 from tunebook.errors import TunebookError
 from tunebook.files import to_json
 from tunebook.studio.place import Place
+from tunebook.versions.store import open_version
 
 routes = APIRouter(prefix="/api")
 MOST = 3  # conversations at a time: each holds a model in memory
@@ -41,7 +43,12 @@ class Conversation:
         self.socket = socket
         self.said = tempfile.TemporaryFile()  # noqa: SIM115 - what the child says beside its answers, closed with it
         self.child = subprocess.Popen(
-            [*_CHILD, *arguments], cwd=place.folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said
+            [*_CHILD, *arguments],
+            cwd=place.folder,
+            env=os.environ | {"TUNEBOOK_RUNS": str(place.runs)},  # where a version's name is looked up
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.said,
         )
 
     async def run(self) -> None:
@@ -85,19 +92,18 @@ class Conversation:
 
 @routes.websocket("/chat/{name}")
 async def chat(socket: WebSocket, name: str, step: int | None = None, base: bool = True) -> None:
-    """A conversation with a run's result or one of its checkpoints (`step`), beside its base."""
+    """A conversation with a run's result or one of its checkpoints (`step`), beside its base; or with a version."""
     place: Place = socket.app.state.place
     await socket.accept()
     try:
-        run = place.run(name)
+        arguments = _arguments(place, name, step, base)
         if len(_talking) >= MOST:
             raise TunebookError(f"{MOST} conversations are open already.", do="Close one of them.")
     except TunebookError as error:
         await socket.send_text(to_json({"gone": str(error)}))
         await socket.close()
         return
-    wanted = [*(["--with-base"] if base else []), *([f"--step={step}"] if step else [])]
-    talk = Conversation(socket, [f"--runs={place.runs}", *wanted, "--", run.name], place)
+    talk = Conversation(socket, arguments, place)
     _talking.add(talk)
     try:
         await talk.run()
@@ -105,6 +111,15 @@ async def chat(socket: WebSocket, name: str, step: int | None = None, base: bool
             await socket.close()
     finally:
         _talking.discard(talk)
+
+
+def _arguments(place: Place, name: str, step: int | None, base: bool) -> list[str]:
+    """What `tunebook chat` is told; RunError when there is no such run or version here."""
+    runs = f"--runs={place.runs}"
+    if "@" in name:
+        return [runs, "--", open_version(name, place.runs).title]
+    wanted = [*(["--with-base"] if base else []), *([f"--step={step}"] if step else [])]
+    return [runs, *wanted, "--", place.run(name).name]
 
 
 def _understood(text: str) -> dict[str, Any]:

@@ -1,23 +1,28 @@
-// The compare view: runs chosen in the address (`?with=a,b`), their reports in one table, their answers, and a talk.
+// The compare view: runs and versions chosen in the address (`?with=a,house@2`), their reports in one table, their answers,
+// and a talk. A version is shown by the report of the run that it came from.
 import { $, api, figure, h, plural, seconds, trying, whole } from "/static/js/core.js";
 import { Talk } from "/static/js/talk.js";
 
 const MOST = 4;
 const SIGNS = { yes: "✓", no: "✕", unclear: "?" };
-let all = [],
+let all = new Map(), // name -> {run, label}
   chosen = [];
 const reports = new Map();
 
 async function begin() {
-  all = (await api("runs")).runs;
-  const there = new Set(all.map((run) => run.name));
-  const named = new URLSearchParams(location.search).get("with")?.split(",") ?? [];
-  chosen = named.filter((name) => there.has(name)).slice(0, MOST);
-  if (!named.length && all.length)
-    chosen = all
-      .filter((run) => run.state === "finished")
-      .slice(0, 2)
-      .map((run) => run.name);
+  const [{ runs }, { versions }] = await Promise.all([api("runs"), api("versions")]);
+  all = new Map(runs.map(({ name, state }) => [name, { run: name, label: `${name} (${state})` }]));
+  for (const { version, run, current } of versions)
+    all.set(version, { run, label: `${version} (version${current ? ", current" : ""})` });
+  const asked = new URLSearchParams(location.search).get("with");
+  const finished = runs.filter((run) => run.state === "finished").map((run) => run.name);
+  chosen =
+    asked == null
+      ? finished.slice(0, 2)
+      : asked
+          .split(",")
+          .filter((name) => all.has(name))
+          .slice(0, MOST);
   await draw();
 }
 
@@ -39,25 +44,26 @@ async function draw() {
   talk.with(chosen);
 }
 
-/** A run's report, or `{name, fault}` where it has none. */
+/** A run's report under the name that was chosen, or `{name, fault}` where it has none. */
 async function reportOf(name) {
-  if (!reports.has(name))
+  const { run } = all.get(name);
+  if (!reports.has(run))
     reports.set(
-      name,
-      api(`runs/${name}/report`).catch((error) => ({ name, fault: error.message })),
+      run,
+      api(`runs/${run}/report`).catch((error) => ({ fault: error.message })),
     );
-  return reports.get(name);
+  return { ...(await reports.get(run)), name, run };
 }
 
 // --- which
 
 function drawChosen() {
-  const free = all.filter((run) => !chosen.includes(run.name));
+  const free = [...all].filter(([name]) => !chosen.includes(name));
   const chips = chosen.map((name) =>
     h(
       "span",
       { className: "run-chip" },
-      h("a", { href: `/runs/${name}` }, name),
+      h("a", { href: `/runs/${all.get(name).run}` }, name),
       h(
         "button",
         {
@@ -71,12 +77,12 @@ function drawChosen() {
   );
   const add = h(
     "select",
-    { "aria-label": "Add a run" },
-    h("option", { value: "" }, chosen.length ? "Add a run" : "Choose a run"),
-    free.map((run) => h("option", { value: run.name }, `${run.name} (${run.state})`)),
+    { "aria-label": "Add a run or a version" },
+    h("option", { value: "" }, chosen.length ? "Add one" : "Choose a run"),
+    free.map(([name, { label }]) => h("option", { value: name }, label)),
   );
   add.addEventListener("change", () => add.value && choose([...chosen, add.value]));
-  if (!all.length) {
+  if (!all.size) {
     $("chosen").replaceChildren(
       h(
         "div",
@@ -151,7 +157,7 @@ function drawTable(found) {
     {},
     h("td", {}),
     h("th", { scope: "col" }, "Base"),
-    found.map((report) => h("th", { scope: "col" }, h("a", { href: `/runs/${report.name}/report` }, report.name))),
+    found.map((report) => h("th", { scope: "col" }, h("a", { href: `/runs/${report.run}/report` }, report.name))),
   );
   const verdicts = h("tr", {}, h("th", { scope: "row" }, "Signs of success"), h("td", {}), found.map(signs));
   const measured = ROWS.map(([name, base, tuned, better, shown = figure]) => {

@@ -1,6 +1,8 @@
 // A conversation with runs beside their base. Each run has a socket of its own, whose process holds the models.
 import { api, h, whole } from "/static/js/core.js";
 
+const MOST = 3; // each holds a model in memory
+
 /** One run (or one of its checkpoints) and, for the first of them, its base: columns that answer the same questions. */
 class Voice {
   #socket;
@@ -89,9 +91,10 @@ export class Talk {
   with(names) {
     if (names.join() === this.#voices.map((voice) => voice.name).join()) return;
     this.#voices.forEach((voice) => voice.close());
+    const first = names.find((name) => !name.includes("@")); // a version has no base beside it
     this.#voices = names
-      .slice(0, 3)
-      .map((name, place) => new Voice(name, place === 0, (from, said) => this.#heard(from, said)));
+      .slice(0, MOST)
+      .map((name) => new Voice(name, name === first, (from, said) => this.#heard(from, said)));
     this.#begin();
     this.#drawTools();
   }
@@ -125,6 +128,7 @@ export class Talk {
 
   /** A choice of checkpoints for a run that has several. */
   async #checkpoints(voice) {
+    if (voice.name.includes("@")) return null;
     const status = await api(`runs/${voice.name}`).catch(() => null);
     const good = status?.checkpoints.filter((point) => point.ok) ?? [];
     if (good.length < 2) return null;
