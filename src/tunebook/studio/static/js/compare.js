@@ -37,7 +37,7 @@ async function draw() {
   const found = await Promise.all(chosen.map(reportOf));
   $("chosen").removeAttribute("aria-busy");
   const good = found.filter((report) => !report.fault);
-  $("table-card").hidden = $("talk-card").hidden = !chosen.length;
+  for (const id of ["table-card", "talk-card", "answers-card"]) $(id).hidden = !chosen.length;
   if (!chosen.length) return;
   drawTable(found);
   drawAnswers(good);
