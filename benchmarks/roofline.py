@@ -28,8 +28,8 @@ def seconds_of_products(engine: Engine, batch: MicroBatch) -> float:
     seconds = 0.0
     for number, (attention, feed_forward) in enumerate(engine.fused.layers, 1):
         rows = trained if number == len(engine.fused.layers) else batch.tokens
-        seconds += sum(_seconds(linears, batch.tokens) for linears in (attention.qkv, attention.o))
-        seconds += sum(_seconds(linears, rows) for linears in (feed_forward.gate_up, feed_forward.down))
+        seconds += sum(_seconds(linears, batch.tokens) for linears in (attention.qkv.linears, attention.o))
+        seconds += sum(_seconds(linears, rows) for linears in (feed_forward.gate_up.linears, feed_forward.down))
     head = engine.head.weight
     for start in range(0, trained, CHUNK):
         hidden = torch.randn(min(CHUNK, trained - start), head.shape[1])

@@ -16,15 +16,24 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tunebook.model.fused.pieces import Activation, Gradients, Linears, Norm, Where, attend, attend_backward, rotate
+from tunebook.model.fused.pieces import (
+    Activation,
+    Gradients,
+    Layout,
+    Linears,
+    Norm,
+    NormedLinears,
+    attend,
+    attend_backward,
+    rotate,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class AttentionBlock:
     """x + o(attention(rotated(normed(q, k)), v)) with q, k, v linear in the normed x."""
 
-    norm: Norm
-    qkv: Linears
+    qkv: NormedLinears
     o: Linears
     dim: int
     scale: float
@@ -33,27 +42,31 @@ class AttentionBlock:
 
     def trained(self) -> list[Tensor]:
         """The block's trained parameters."""
-        norms = [norm.weight for norm in (self.norm, self.q_norm, self.k_norm) if norm is not None]
-        return _trained([*norms, *self.qkv.parameters(), *self.o.parameters()])
+        norms = [norm.weight for norm in (self.q_norm, self.k_norm) if norm is not None]
+        return _trained([*self.qkv.parameters(), *norms, *self.o.parameters()])
+
+    def by_head(self, x: Tensor) -> Tensor:
+        """View [n, heads, dim] of x [n, heads * dim]."""
+        return x.unflatten(1, (-1, self.dim))
 
     def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Views [n, heads, dim] of q, k and v."""
-        q, k, v = (part.unflatten(1, (-1, self.dim)) for part in qkv.split(self.qkv.widths, 1))
+        q, k, v = (self.by_head(part) for part in qkv.split(self.qkv.widths, 1))
         return q, k, v
 
-    def placed(self, qkv: Tensor, where: Where) -> tuple[Tensor, Tensor, Tensor]:
+    def placed(self, qkv: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
         """q and k normed and rotated, in memory of their own, and v."""
         q, k, v = self.heads(qkv)
         q = self.q_norm.forward(q, self.q_norm.rstd(q)) if self.q_norm else q.clone()
         k = self.k_norm.forward(k, self.k_norm.rstd(k)) if self.k_norm else k.clone()
-        rotate(q, where.cos, where.sin)
-        rotate(k, where.cos, where.sin)
+        rotate(q, layout.cos, layout.sin)
+        rotate(k, layout.cos, layout.sin)
         return q, k, v
 
-    def unplaced(self, grad: Tensor, qkv: Tensor, where: Where, found: Gradients) -> None:
+    def unplaced(self, grad: Tensor, qkv: Tensor, layout: Layout, found: Gradients) -> None:
         """Turn the gradient of `placed`'s q and k into that of qkv, in place."""
         for norm, g, raw in zip((self.q_norm, self.k_norm), self.heads(grad)[:2], self.heads(qkv)[:2], strict=True):
-            rotate(g, where.cos, -where.sin)
+            rotate(g, layout.cos, -layout.sin)
             if norm:
                 norm.backward(g, raw, norm.rstd(raw), found)
 
@@ -62,19 +75,18 @@ class AttentionBlock:
 class FeedForwardBlock:
     """x + down(activation(gate) * up) with gate and up linear in the normed x."""
 
-    norm: Norm
-    gate_up: Linears
+    gate_up: NormedLinears
     down: Linears
     activation: Activation
 
     def trained(self) -> list[Tensor]:
         """The block's trained parameters."""
-        return _trained([self.norm.weight, *self.gate_up.parameters(), *self.down.parameters()])
+        return _trained([*self.gate_up.parameters(), *self.down.parameters()])
 
 
-def attention_block(block: AttentionBlock, x: Tensor, where: Where) -> Tensor:
+def attention_block(block: AttentionBlock, x: Tensor, layout: Layout) -> Tensor:
     """The block's output [n, d] for x [n, d]."""
-    out: Tensor = _Attention.apply(x, block, where, *block.trained())  # type: ignore[no-untyped-call]
+    out: Tensor = _Attention.apply(x, block, layout, *block.trained())  # type: ignore[no-untyped-call]
     return out
 
 
@@ -86,14 +98,13 @@ def feed_forward_block(block: FeedForwardBlock, x: Tensor) -> Tensor:
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, block: AttentionBlock, where: Where, *trained: Tensor) -> Tensor:
-        rstd = block.norm.rstd(x)
-        qkv, xa = block.qkv.forward(block.norm.forward(x, rstd))
-        said, norms = attend(*block.placed(qkv, where), where, block.scale)
+    def forward(ctx: Any, x: Tensor, block: AttentionBlock, layout: Layout, *trained: Tensor) -> Tensor:
+        qkv, rstd, xa = block.qkv.forward(x)
+        said, norms = attend(*block.placed(qkv, layout), layout, block.scale)
         said = said.flatten(1)
         out, said_a = block.o.forward(said, onto=x)
         ctx.save_for_backward(x, rstd, qkv, xa, said, said_a, *norms)
-        ctx.block, ctx.where = block, where
+        ctx.block, ctx.layout = block, layout
         return out
 
     @staticmethod
@@ -101,26 +112,27 @@ class _Attention(torch.autograd.Function):
         (grad,) = grads
         x, rstd, qkv, xa, said, said_a, *norms = ctx.saved_tensors
         block: AttentionBlock = ctx.block
-        where: Where = ctx.where
+        layout: Layout = ctx.layout
         found: Gradients = {}
-        grad_said = block.o.backward(grad, said, said_a, found)
-        grad_qkv = torch.empty_like(qkv)
-        q, k, v = block.placed(qkv, where)
-        heads = (grad_said.unflatten(1, (-1, block.dim)), (q, k, v), said.unflatten(1, (-1, block.dim)))
-        attend_backward(*heads, norms, where, block.scale, into=block.heads(grad_qkv))
-        del q, k, v, grad_said, heads
-        block.unplaced(grad_qkv, qkv, where, found)
-        normed = block.norm.forward(x, rstd)
-        need_x = ctx.needs_input_grad[0]
-        grad_x = block.qkv.backward(grad_qkv, normed, xa, found, need_x=need_x or block.norm.weight.requires_grad)
-        return (_through(block.norm, grad_x, grad, x, rstd, found, need_x), None, None, *_in_order(block, found))
+        grad_said, grad_qkv = block.o.backward(grad, said, said_a, found), torch.empty_like(qkv)
+        attend_backward(
+            block.by_head(grad_said),
+            block.placed(qkv, layout),
+            block.by_head(said),
+            norms,
+            layout,
+            block.scale,
+            into=block.heads(grad_qkv),
+        )
+        block.unplaced(grad_qkv, qkv, layout, found)
+        grad_x = block.qkv.backward(grad_qkv, x, rstd, xa, found, need_x=ctx.needs_input_grad[0])
+        return (_past(grad_x, grad), None, None, *_in_order(block, found))
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: FeedForwardBlock, *trained: Tensor) -> Tensor:
-        rstd = block.norm.rstd(x)
-        gate_up, xa = block.gate_up.forward(block.norm.forward(x, rstd))
+        gate_up, rstd, xa = block.gate_up.forward(x)
         gate, up = gate_up.chunk(2, 1)
         inner = block.activation.forward(gate).mul_(up)
         out, inner_a = block.down.forward(inner, onto=x)
@@ -142,21 +154,13 @@ class _FeedForward(torch.autograd.Function):
         torch.mul(grad_inner, active, out=grad_up)
         grad_gate.copy_(block.activation.backward(grad_inner.mul_(up), gate))
         del active, grad_inner
-        normed = block.norm.forward(x, rstd)
-        need_x = ctx.needs_input_grad[0]
-        grad_x = block.gate_up.backward(
-            grad_gate_up, normed, xa, found, need_x=need_x or block.norm.weight.requires_grad
-        )
-        return (_through(block.norm, grad_x, grad, x, rstd, found, need_x), None, *_in_order(block, found))
+        grad_x = block.gate_up.backward(grad_gate_up, x, rstd, xa, found, need_x=ctx.needs_input_grad[0])
+        return (_past(grad_x, grad), None, *_in_order(block, found))
 
 
-def _through(
-    norm: Norm, grad_normed: Tensor, grad_out: Tensor, x: Tensor, rstd: Tensor, found: Gradients, need_x: bool
-) -> Tensor | None:
-    """Gradient of x: through the norm, and past it."""
-    if need_x or norm.weight.requires_grad:
-        grad_normed = norm.backward(grad_normed, x, rstd, found).add_(grad_out)
-    return grad_normed if need_x else None
+def _past(grad_x: Tensor | None, grad: Tensor) -> Tensor | None:
+    """Gradient of a block's input: through the block (`grad_x`), and past it."""
+    return None if grad_x is None else grad_x.add_(grad)
 
 
 def _in_order(block: AttentionBlock | FeedForwardBlock, found: Gradients) -> Iterable[Tensor]:

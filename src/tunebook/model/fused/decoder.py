@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tunebook.model.fused.blocks import AttentionBlock, FeedForwardBlock, attention_block, feed_forward_block
-from tunebook.model.fused.pieces import ACTIVATIONS, Linear, Linears, Norm, Where
+from tunebook.model.fused.pieces import ACTIVATIONS, Layout, Linear, Linears, Norm, NormedLinears
 
 # class -> what its RMSNorm adds to the weight
 _KNOWN = {
@@ -45,10 +45,10 @@ class FusedDecoder:
         embedded [n, d]: the examples' common prefix, then what each has of its own, end to end.
         """
         cos, sin = (part[0].chunk(2, -1)[0][:, None] for part in self.core.rotary_emb(embedded, positions[None]))
-        places = Where.of(cos.contiguous(), sin.contiguous(), lengths, prefix)
+        layout = Layout.of(cos.contiguous(), sin.contiguous(), lengths, prefix)
         hidden = embedded
         for number, (attention, feed_forward) in enumerate(self.layers, 1):
-            hidden = attention_block(attention, hidden, places)
+            hidden = attention_block(attention, hidden, layout)
             if number == len(self.layers):
                 hidden = hidden.index_select(0, where)
             hidden = feed_forward_block(feed_forward, hidden)
@@ -74,25 +74,23 @@ def _blocks(layer: Any, config: Any, offset: float) -> tuple[AttentionBlock, Fee
     if attention.attention_dropout:
         raise Unknown("its attention has dropout")
     qkv = _linears(attention.q_proj, attention.k_proj, attention.v_proj)
+    head_norms = [
+        _norm(getattr(attention, name), config) if hasattr(attention, name) else None for name in ("q_norm", "k_norm")
+    ]
     return (
         AttentionBlock(
-            _norm(layer.input_layernorm, config, offset),
-            qkv,
+            NormedLinears(_norm(layer.input_layernorm, config, offset), qkv),
             _linears(attention.o_proj),
             attention.head_dim,
             attention.scaling,
-            *(_norm(getattr(attention, name), config) if hasattr(attention, name) else None for name in _HEAD_NORMS),
+            *head_norms,
         ),
         FeedForwardBlock(
-            _norm(layer.post_attention_layernorm, config, offset),
-            _linears(mlp.gate_proj, mlp.up_proj),
+            NormedLinears(_norm(layer.post_attention_layernorm, config, offset), _linears(mlp.gate_proj, mlp.up_proj)),
             _linears(mlp.down_proj),
             ACTIVATIONS[config.hidden_act],
         ),
     )
-
-
-_HEAD_NORMS = ("q_norm", "k_norm")
 
 
 def _norm(module: Any, config: Any, offset: float = 0.0) -> Norm:

@@ -122,6 +122,37 @@ class Norm:
         return self.weight + self.offset if self.offset else self.weight
 
 
+@dataclass(frozen=True, slots=True)
+class NormedLinears:
+    """Linear layers of the normed x: how each half of a layer begins."""
+
+    norm: Norm
+    linears: Linears
+
+    @property
+    def widths(self) -> list[int]:
+        return self.linears.widths
+
+    def parameters(self) -> list[Tensor]:
+        """All weights, biases and adapters."""
+        return [self.norm.weight, *self.linears.parameters()]
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """(output, 1 / root mean square of x, x A^T of all adapters); the normed x is not kept."""
+        rstd = self.norm.rstd(x)
+        out, xa = self.linears.forward(self.norm.forward(x, rstd))
+        return out, rstd, xa
+
+    def backward(
+        self, grad: Tensor, x: Tensor, rstd: Tensor, xa: Tensor | None, found: Gradients, *, need_x: bool
+    ) -> Tensor | None:
+        """Gradient of x, None unless `need_x`."""
+        through = need_x or self.norm.weight.requires_grad
+        grad_normed = self.linears.backward(grad, self.norm.forward(x, rstd), xa, found, need_x=through)
+        grad_x = self.norm.backward(grad_normed, x, rstd, found) if through else None
+        return grad_x if need_x else None
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> None:
     """Rotary positions (Su et al. 2021, arXiv:2104.09864) in place: x [n, heads, dim]; cos, sin [n, 1, dim / 2].
 
@@ -151,7 +182,7 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class Layout:
     """Where the tokens of a micro-batch stand: `prefix` tokens that all examples begin with, then each one's own.
 
     cos, sin [n, 1, dim / 2]; mask [longest, prefix + longest] is added to the scores of an example's own tokens.
@@ -164,12 +195,12 @@ class Where:
     mask: Tensor | None
 
     @staticmethod
-    def of(cos: Tensor, sin: Tensor, lengths: tuple[int, ...], prefix: int) -> Where:
+    def of(cos: Tensor, sin: Tensor, lengths: tuple[int, ...], prefix: int) -> Layout:
         """With the mask that lets each token see the prefix and its own example up to itself."""
         longest, mask = max(lengths), None
         if prefix:
             mask = cos.new_full((longest, prefix + longest), -torch.inf).triu_(prefix + 1)
-        return Where(cos, sin, lengths, prefix, mask)
+        return Layout(cos, sin, lengths, prefix, mask)
 
     def spans(self) -> list[tuple[slice, Tensor | None]]:
         """(tokens, mask) of the prefix and of each example; no mask means causal."""
@@ -182,15 +213,15 @@ class Where:
         return found
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, where: Where, scale: float) -> tuple[Tensor, list[Tensor]]:
+def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> tuple[Tensor, list[Tensor]]:
     """Causal attention of each example to the prefix and itself: ([n, heads, dim], log-normalizers for `backward`).
 
     q [n, heads, dim]; k and v [n, fewer heads, dim], on a CPU.
     """
     out = torch.empty_like(q, memory_format=torch.contiguous_format)
     norms = []
-    for span, mask in where.spans():
-        keys, values = (_seen(tensor, span, where, mask) for tensor in (k, v))
+    for span, mask in layout.spans():
+        keys, values = (_seen(tensor, span, layout, mask) for tensor in (k, v))
         said, norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
             _heads(q[span]), keys, values, 0.0, mask is None, attn_mask=mask, scale=scale
         )
@@ -204,14 +235,14 @@ def attend_backward(
     qkv: tuple[Tensor, Tensor, Tensor],
     out: Tensor,
     norms: Sequence[Tensor],
-    where: Where,
+    layout: Layout,
     scale: float,
     into: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     """Gradients of `attend`'s q, k and v, written to `into`; the prefix gets the sum of what each example gives it."""
     q, k, v = qkv
-    for (span, mask), norm in zip(where.spans(), norms, strict=True):
-        keys, values = (_seen(tensor, span, where, mask) for tensor in (k, v))
+    for (span, mask), norm in zip(layout.spans(), norms, strict=True):
+        keys, values = (_seen(tensor, span, layout, mask) for tensor in (k, v))
         grads = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
             _heads(grad[span]), _heads(q[span]), keys, values, _heads(out[span]), norm, 0.0, mask is None,
             attn_mask=mask, scale=scale,
@@ -220,7 +251,7 @@ def attend_backward(
             own = g.shape[2] - (span.stop - span.start)
             _heads(place[span]).copy_(g[:, :, own:])
             if own:
-                _heads(place[: where.prefix]).add_(g[:, :, :own])
+                _heads(place[: layout.prefix]).add_(g[:, :, :own])
 
 
 def _heads(x: Tensor) -> Tensor:
@@ -228,6 +259,6 @@ def _heads(x: Tensor) -> Tensor:
     return x.transpose(0, 1)[None]
 
 
-def _seen(x: Tensor, span: slice, where: Where, mask: Tensor | None) -> Tensor:
+def _seen(x: Tensor, span: slice, layout: Layout, mask: Tensor | None) -> Tensor:
     """Keys or values that the tokens of `span` see."""
-    return _heads(x[span] if mask is None else torch.cat([x[: where.prefix], x[span]]))
+    return _heads(x[span] if mask is None else torch.cat([x[: layout.prefix], x[span]]))
