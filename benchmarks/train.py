@@ -7,8 +7,8 @@
 Same model, float32 weights, adapters, token ids, masks, order of examples, batch and schedule; the losses of each step
 must agree to 3 digits. TRL first tries its four ways (padded, packed, each with and without gradient checkpointing);
 the fastest is paired with ours, and the leanest one's memory is told beside it. Tokens are those of the examples,
-padding left out; threads sleep while they wait; both on either side. Each pair gives a ratio; the table tells their
-median, smallest and largest. Every measurement is appended to a file, and one that is there is not made again.
+padding left out, on both sides. Each pair gives a ratio; the table tells their median, smallest and largest. Every
+measurement is appended to a file, and one that is there is not made again.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def measure(case: Case, side: str, way: str, roofline: bool = False, allocator: 
             "HF_DATASETS_CACHE": folder,
             "TOKENIZERS_PARALLELISM": "false",
         }
-        environment |= {"OMP_WAIT_POLICY": "PASSIVE"} | (ALLOCATOR if allocator else {})
+        environment |= ALLOCATOR if allocator else {}
         done = subprocess.run(
             [python, script, file, folder], capture_output=True, text=True, env=environment, cwd=folder, check=False
         )
@@ -171,6 +171,7 @@ def line(case: Case, results: Results) -> str | None:
     if not pairs:
         return None
     speed = [mine["speed"] / other["speed"] for mine, other in pairs]
+    cpu = [sum(other["cpu"][1:]) / sum(mine["cpu"][1:]) for mine, other in pairs]
     memory = [mine["peak"] / other["peak"] for mine, other in pairs]
     allocated = results.of(case, "trl", best + ALLOCATED)
     leanest = min(found["peak"] for found in scouted.values())
@@ -184,6 +185,7 @@ def line(case: Case, results: Results) -> str | None:
         f"{statistics.median(other['speed'] for _, other in pairs):.0f} ({best})",
         f"{allocated[0]['speed']:.0f}" if allocated else "",
         f"**{statistics.median(speed):.2f}** ({min(speed):.2f} to {max(speed):.2f})",
+        f"{statistics.median(cpu):.2f}",
         f"{statistics.median(mine['peak'] for mine, _ in pairs) / 1e9:.2f}",
         f"{statistics.median(other['peak'] for _, other in pairs) / 1e9:.2f} (leanest way {leanest / 1e9:.2f})",
         f"**{statistics.median(memory):.2f}**",
@@ -200,6 +202,7 @@ COLUMNS = (
     "TRL, tokens/s (way)",
     "TRL with our allocator settings",
     "ratio",
+    "ratio of processor time",
     "ours, GB",
     "TRL, GB",
     "ratio",

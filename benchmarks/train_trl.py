@@ -27,13 +27,15 @@ class Clock(TrainerCallback):
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.losses: list[float] = []
-        self.started = 0.0
+        self.cpu: list[float] = []
+        self.started = self.started_cpu = 0.0
 
     def on_step_begin(self, *_: Any, **__: Any) -> None:
-        self.started = time.perf_counter()
+        self.started, self.started_cpu = time.perf_counter(), time.process_time()
 
     def on_step_end(self, *_: Any, **__: Any) -> None:
         self.seconds.append(time.perf_counter() - self.started)
+        self.cpu.append(time.process_time() - self.started_cpu)
 
     def on_log(self, *_: Any, logs: dict[str, float], **__: Any) -> None:
         if "loss" in logs:
@@ -96,7 +98,7 @@ def main() -> None:
     )
     trainer.train()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print("\n" + json.dumps({"seconds": clock.seconds, "losses": clock.losses, "peak": peak}))
+    print("\n" + json.dumps({"seconds": clock.seconds, "cpu": clock.cpu, "losses": clock.losses, "peak": peak}))
 
 
 if __name__ == "__main__":

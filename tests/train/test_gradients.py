@@ -79,7 +79,7 @@ def gradients(model, groups, *, way="fused", mean_of_means=False, smoothing=0.0)
     for group in groups:
         divide_by = trained_tokens(group) * len(groups) if mean_of_means else total
         if divide_by:
-            loss += engine.forward_backward(join(group), divide_by)
+            loss += engine.forward_backward(engine.join(group), divide_by)
     return loss / total, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 

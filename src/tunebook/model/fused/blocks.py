@@ -47,11 +47,11 @@ class AttentionBlock:
 
     def by_head(self, x: Tensor) -> Tensor:
         """View [n, heads, dim] of x [n, heads * dim]."""
-        return x.unflatten(1, (-1, self.dim))
+        return x.view(len(x), -1, self.dim)
 
     def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Views [n, heads, dim] of q, k and v."""
-        q, k, v = (self.by_head(part) for part in qkv.split(self.qkv.widths, 1))
+        q, k, v = (self.by_head(part) for part in torch.split(qkv, self.qkv.widths, 1))
         return q, k, v
 
     def placed(self, qkv: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:

@@ -48,8 +48,8 @@ class Linears:
         beta = 0 if onto is None else 1
         down = self._a()
         xa = None if down is None else x @ down.t()
-        ranks = iter(()) if xa is None else iter(xa.split(self._ranks(), 1))
-        for part, y in zip(self.parts, out.split(self.widths, 1), strict=True):
+        ranks = iter([] if xa is None else torch.split(xa, self._ranks(), 1))
+        for part, y in zip(self.parts, torch.split(out, self.widths, 1), strict=True):
             y.addmm_(x, part.weight.t(), beta=beta)
             if part.bias is not None:
                 y.add_(part.bias)
@@ -61,8 +61,8 @@ class Linears:
         """Gradient of x (not to be used unless `need_x`); those of trained parameters go into `found`."""
         grad_x = torch.empty_like(x) if need_x else x
         grad_xa = None if xa is None else torch.empty_like(xa)
-        ranks = iter(()) if xa is None or grad_xa is None else self._by_rank(xa, grad_xa)
-        for i, (part, g) in enumerate(zip(self.parts, grad.split(self.widths, 1), strict=True)):
+        ranks = iter([] if xa is None or grad_xa is None else self._by_rank(xa, grad_xa))
+        for i, (part, g) in enumerate(zip(self.parts, torch.split(grad, self.widths, 1), strict=True)):
             if need_x:
                 grad_x.addmm_(g, part.weight, beta=min(i, 1))
             if part.weight.requires_grad:
@@ -75,7 +75,7 @@ class Linears:
                 grad_mine.addmm_(g, part.b, beta=0, alpha=part.scale)
         down = self._a()
         if grad_xa is not None and down is not None:
-            grads = (grad_xa.t() @ x).split(self._ranks())
+            grads = torch.split(grad_xa.t() @ x, self._ranks())
             found |= zip((part.a for part in self.parts if part.a is not None), grads, strict=True)
             if need_x:
                 grad_x.addmm_(grad_xa, down)
@@ -88,8 +88,9 @@ class Linears:
         adapters = [part.a for part in self.parts if part.a is not None]
         return torch.cat(adapters) if adapters else None
 
-    def _by_rank(self, xa: Tensor, grad_xa: Tensor) -> zip[tuple[Tensor, Tensor]]:
-        return zip(xa.split(self._ranks(), 1), grad_xa.split(self._ranks(), 1), strict=True)
+    def _by_rank(self, xa: Tensor, grad_xa: Tensor) -> list[tuple[Tensor, Tensor]]:
+        parts = (torch.split(tensor, self._ranks(), 1) for tensor in (xa, grad_xa))
+        return list(zip(*parts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
