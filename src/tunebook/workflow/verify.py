@@ -13,7 +13,7 @@ from typing import Any
 from tunebook.errors import Fault, TunebookError
 from tunebook.evaluate.report import make_report
 from tunebook.export.staging import damage as export_damage
-from tunebook.files import read_json
+from tunebook.files import read_json, to_json
 from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.events import read_events
 from tunebook.runs.metrics import metric_rows
@@ -162,7 +162,7 @@ def _report(run: Run) -> Iterator[Fault | None]:
     if not isinstance(written, dict):
         yield Fault("report.json", "is not a report")
         return
-    again = json.loads(json.dumps(make_report(run.folder))) if written else {}
+    again = json.loads(to_json(make_report(run.folder))) if written else {}
     for key in _FROM_RECORD:
         if key in written:
             yield (
