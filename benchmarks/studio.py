@@ -142,7 +142,7 @@ def weights(found: Any, state: Any, studio: Studio) -> dict[str, int]:
     for view, path in VIEWS.items():
         context = found.new_context(storage_state=state)
         page, answers = context.new_page(), []
-        page.on("response", answers.append)
+        page.on("response", lambda answer, answers=answers: answers.append(answer))
         page.goto(studio.base + path)
         page.wait_for_load_state("networkidle")
         files = {answer.url: answer for answer in answers if "/api/" not in answer.url}
