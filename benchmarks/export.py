@@ -27,8 +27,9 @@ KINDS = ("safetensors", "f16", "q8_0")
 
 def export(kind: str, folder: Path) -> dict[str, Any]:
     """Export once, in this process: seconds of each part, bytes, and the peak of memory above what imports take."""
+    import peft  # noqa: F401  (these two so that they count as imports)
     import torch
-    import transformers.models.llama.modeling_llama  # noqa: F401  (so that it counts as an import)
+    import transformers.models.llama.modeling_llama  # noqa: F401
 
     from tunebook.export.gguf import write_gguf
     from tunebook.export.staging import files_of, staged

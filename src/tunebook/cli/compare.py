@@ -118,11 +118,13 @@ def _draw(comparison: dict[str, Any], show: int) -> None:
 def _numbers(sides: list[dict[str, Any]]) -> Any:
     """A column for each side: scores with their intervals, lengths, speed."""
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")
     for side in sides:
-        table.add_column(side["name"] + (f"\n[dim]{side['detail']}[/]" if side["detail"] else ""), justify="right")
+        detail = (f"\n{side['detail']}", "dim") if side["detail"] else ""
+        table.add_column(Text.assemble(side["name"], detail), justify="right")
     for name in dict.fromkeys(name for side in sides for name in side["scores"]):
         table.add_row(name.replace("_", " "), *(_score(side["scores"].get(name)) for side in sides))
     table.add_row("mean length in tokens", *(_figure(side["lengths"].get("mean")) for side in sides))

@@ -28,13 +28,17 @@ Kind = Literal["run", "checkpoint", "base", "version", "model", "address"]
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One side. `run` is the run that it is, or came from; `step` the checkpoint whose weights it has."""
+    """One side. `model` is what a bare model or a version is loaded by.
+
+    `run` is the run that the side is, or came from; `step` the checkpoint whose weights it has.
+    """
 
     name: str
     kind: Kind
     detail: str
     load: Callable[[], tuple[Any, Any]] | None = None  # (model, tokenizer)
     address: Address | None = None
+    model: str = ""
     run: Run | None = None
     step: int | None = None
 
@@ -52,7 +56,8 @@ def find_side(name: str, runs: Path) -> Side:
         run = open_run(str(made_by)) if (made_by / "run.json").is_file() else None
         detail = f"{version.title}, from the run {version.facts['run']}"
         place = str(version.folder)
-        return Side(name, "version", detail, lambda: _load(place), run=run, step=version.facts["step"])
+        step = version.facts["step"]
+        return Side(name, "version", detail, lambda: _load(place), model=place, run=run, step=step)
     try:
         source = find_model(name)
     except ModelError as error:
@@ -60,19 +65,17 @@ def find_side(name: str, runs: Path) -> Side:
             f"There is no run, no version and no model '{name}'.",
             do="`tunebook runs` and `tunebook versions list` show what there is; an address begins with http://.",
         ) from error
-    return Side(name, "model", source.kind if source.kind != "folder" else "", lambda: _load(name))
+    return Side(name, "model", source.kind if source.kind != "folder" else "", lambda: _load(name), model=name)
 
 
 def is_base_of(first: Side, side: Side) -> bool:
     """Is `first` the model that the run of `side` began with?"""
-    if side.run is None or first.load is None:
-        return False
-    if first.kind == "base":
-        return first.run == side.run
-    if first.kind not in ("model", "version"):
+    if first.kind == "base" or side.run is None:
+        return side.run is not None and first.run == side.run
+    if not first.model:
         return False
     base = find_model(side.run.plan().model.name, side.run.folder)
-    return Path(find_model(first.name).place).resolve() == Path(base.place).resolve()
+    return Path(find_model(first.model).place).resolve() == Path(base.place).resolve()
 
 
 def _of_run(name: str, run: Run, which: str) -> Side:

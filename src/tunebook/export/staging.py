@@ -11,6 +11,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,9 +42,12 @@ def staged(target: Path, owner: str, facts: dict[str, Any] | None = None) -> Ite
         with disk_errors(target, "Nothing is left of it; an older export there is as it was."):
             aside.mkdir(parents=True)
             yield aside
-            write_json(aside / MANIFEST, {"format": FORMAT, "owner": owner, **(facts or {}), "files": hashes(aside)})
-            for file in files_of(aside):
-                _sync(file)
+            with ThreadPoolExecutor(1) as pool:  # the disk writes while the processor hashes
+                synced = [pool.submit(_sync, file) for file in files_of(aside)]
+                found = hashes(aside)
+            for file in synced:
+                file.result()
+            write_json(aside / MANIFEST, {"format": FORMAT, "owner": owner, **(facts or {}), "files": found})
             _swap(aside, target)
     finally:
         shutil.rmtree(aside, ignore_errors=True)

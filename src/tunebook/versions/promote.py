@@ -118,7 +118,7 @@ def _facts(run: Run, found: list[str], reason: str) -> dict[str, Any]:
 def _parent(run: Run, model: str, digest: str | None) -> dict[str, Any]:
     """The base model: its name, the hash of its weights, and the version that it is, found by that hash."""
     same = [v for v in list_versions(run.folder.parent) if digest and v.facts["weights_sha256"] == digest]
-    named = next((version for version in same if version.folder == Path(model)), None)
+    named = next((version for version in same if version.folder.resolve() == Path(model).resolve()), None)
     version = named or (same[-1] if same else None)
     return {"model": model, "sha256": digest, "version": version.title if version else None}
 

@@ -59,6 +59,6 @@ def _begun_with(folder: Path, runs: Path) -> list[str]:
             model = Path(run.plan().model.name)
         except (OSError, TunebookError):  # a damaged plan points nowhere
             continue
-        if run.folder != folder and model.is_absolute() and model.is_relative_to(folder):
+        if run.folder != folder and model.is_absolute() and model.resolve().is_relative_to(folder.resolve()):
             found.append(run.name)
     return found
