@@ -20,8 +20,8 @@ class Parrot:
         if text == "too long":
             raise ModelError("The conversation is too long.")
         for word in text.split():
-            yield f"{word} "
             self.on_piece()
+            yield f"{word} "
 
     def tokenizer(self, text, add_special_tokens):
         return {"input_ids": text.split()}

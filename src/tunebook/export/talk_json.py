@@ -18,11 +18,13 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunebook.errors import TunebookError
-from tunebook.export.talk import Talker
 from tunebook.files import to_json
+
+if TYPE_CHECKING:
+    from tunebook.export.talk import Talker
 
 
 def speak(talkers: Sequence[Talker], lines: Iterable[str] = sys.stdin) -> None:
