@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from tests.faults.compare import differences
-from tunebook.runs.events import EventWriter, read_events
+from tunebook.runs.events import read_events
 from tunebook.runs.status import read_status
 from tunebook.runs.store import Run
 
@@ -127,25 +127,3 @@ def test_a_folder_that_may_only_be_read_is_refused_and_can_still_be_looked_at(fa
         for place, mode in zip(places, modes, strict=True):
             place.chmod(mode)
     assert farm.run("resume", run.name).code == 0
-
-
-def test_an_event_that_cannot_be_written_is_no_half_line_and_is_told_when_there_is_room(tmp_path, monkeypatch):
-    writer = EventWriter(tmp_path / "events.jsonl")
-    writer.emit("log", message="one")
-    append = EventWriter._append
-
-    def cut(self, event):
-        with self.path.open("ab") as file:
-            file.write(b'{"seq"')
-        os.truncate(self.path, self.path.stat().st_size - 6)
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(EventWriter, "_append", cut)
-    writer.emit("log", message="two")
-    writer.emit("log", message="three")
-    monkeypatch.setattr(EventWriter, "_append", append)
-    writer.emit("log", message="four")
-    events = list(read_events(tmp_path / "events.jsonl"))
-    assert [event["seq"] for event in events] == [1, 2, 3]
-    assert [event["message"] for event in events][:2] == ["one", "four"]
-    assert events[2]["message"].startswith("2 events before this one could not be written")
