@@ -107,7 +107,7 @@ def test_an_event_that_cannot_be_written_is_told_and_leaves_no_gap(tmp_path, mon
     writer.emit("log", message="b")
     events = list(read_events(writer.path))
     assert [event["seq"] for event in events] == [1, 2, 3]
-    assert events[2]["message"].startswith("1 events before this one could not be written")
+    assert events[2]["message"].startswith("1 event before this one could not be written and is lost")
 
 
 def test_metrics_of_a_superseded_try_are_left_out(tmp_path):

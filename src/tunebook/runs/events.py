@@ -48,7 +48,8 @@ class EventWriter:
         self.seq += 1
         if self.lost:
             lost, self.lost = self.lost, 0
-            message = f"{lost} events before this one could not be written and are lost (a full disk, or an I/O error)."
+            what = f"{lost} event{'s' * (lost > 1)} before this one could not be written"
+            message = f"{what} and {'are' if lost > 1 else 'is'} lost (a full disk, or an I/O error)."
             self.emit("warning", code="events_lost", message=message)
         return event
 
