@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_model
-from tests.train.test_gradients import by_hand, rows
+from tests.train.test_gradients import by_hand, rows, wide
 from tunebook.evaluate.heldout import held_out_loss
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.plan.files import make_plan
@@ -47,7 +47,7 @@ def norm(gradients):
 
 
 def test_loss_gradient_norm_and_token_counts_of_a_step_equal_the_reference():
-    model, everything = tiny_model(dtype=torch.float64), rows()
+    model, everything = wide(tiny_model()), rows()
     model.set_attn_implementation("sdpa")
     loss, expected = by_hand(model, everything)
     model.zero_grad(set_to_none=True)
@@ -55,13 +55,13 @@ def test_loss_gradient_norm_and_token_counts_of_a_step_equal_the_reference():
     loop.train(job, TrainState(50))
     (step,) = [event["values"] for event in told if event["kind"] == "metrics"]
     assert step["training_loss"] == pytest.approx(loss, abs=1e-12)
-    assert step["gradient_norm"] == pytest.approx(norm(expected.values()), rel=1e-12)
+    assert step["gradient_norm"] == pytest.approx(norm(expected.values()), rel=1e-10)
     assert step["tokens"] == sum(len(row.ids) for row in everything)
     assert step["trained_tokens"] == sum(sum(row.trained[1:]) for row in everything)
     groups = {"embeddings": "embed", "layer 0": "layers.0.", "layer 1": "layers.1.", "head": "model.norm"}
     for group, part in groups.items():
         of_group = [gradient for name, gradient in expected.items() if part in name]
-        assert step[f"gradient_norm/{group}"] == pytest.approx(norm(of_group), rel=1e-12)
+        assert step[f"gradient_norm/{group}"] == pytest.approx(norm(of_group), rel=1e-10)
 
 
 def test_groups_are_few_and_their_squares_add_up_to_the_whole():
@@ -107,9 +107,9 @@ def test_memory_is_told_with_its_peak_and_speed_in_tokens_per_second():
 
 
 def test_perplexity_equals_the_exponential_of_the_reference_loss():
-    model, everything = tiny_model(dtype=torch.float64), rows()
+    model, everything = wide(tiny_model()), rows()
     model.set_attn_implementation("sdpa")
     loss, _ = by_hand(model, everything)
     found = held_out_loss(make_engine(model), everything, range(len(everything)), 40)
-    assert found.perplexity == pytest.approx(math.exp(loss), rel=1e-12)
+    assert found.perplexity == pytest.approx(math.exp(loss), rel=1e-10)
     assert found.tokens == sum(sum(row.trained[1:]) for row in everything)
