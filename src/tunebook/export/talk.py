@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,7 +28,7 @@ class Talker:
     max_new_tokens: int = 512
     chat: list[dict[str, str]] = field(default_factory=list)
 
-    def ask(self, text: str) -> Iterator[str]:
+    def ask(self, text: str) -> Generator[str, None, None]:
         """Add `text` to the conversation and yield the answer piece by piece. ModelError when it cannot be asked.
 
         An answer that is broken off is not kept in the conversation, nor is a question that was refused.
