@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from tests.data.templates import DEEPSEEK, QWEN3
 from tests.tiny import tiny_tokenizer
 from tunebook.data import pieces as pieces_module
 from tunebook.data.encode import Encoder, _Bytes, _Offsets, _Slow
-from tunebook.data.pieces import pieces_of
+from tunebook.data.pieces import Pieces, pieces_of
 
 TOKENIZERS = {"tiny": tiny_tokenizer(), "qwen": QWEN3.tokenizer(), "deepseek": DEEPSEEK.tokenizer()}
 pieces = st.sampled_from(["<|im_end|>", "<think>", "<｜User｜>", " ", "\n\n", "naïve", "🦊", "的", "word", "  ", "é"])
@@ -92,7 +94,12 @@ def byte_level(pattern, normalizer=None, added=()) -> Tokenizer:
     return rust
 
 
-BYTE_LEVEL = {name: byte_level(pattern) for name, pattern in PATTERNS.items()}
+@functools.cache
+def byte_level_pieces(name: str) -> tuple[Tokenizer, Pieces | None]:
+    rust = byte_level(PATTERNS[name])
+    return rust, pieces_of(rust, SPECIAL, [])
+
+
 words = st.sampled_from(
     ["a", "word", "It's", " ", "  ", "\n", "\n\n", "\t", "4", "123", "é", "的", ".", "(", "<|im_end|>"]
 )
@@ -102,9 +109,8 @@ words = st.sampled_from(
 @settings(max_examples=300, deadline=None)
 @given(some=st.lists(st.lists(words | st.text(max_size=4), max_size=15).map("".join), max_size=6), data=st.data())
 def test_texts_encoded_by_pieces_have_the_ids_of_the_library(some, data):
-    rust = BYTE_LEVEL[data.draw(st.sampled_from(sorted(BYTE_LEVEL)))]
+    rust, pieces = byte_level_pieces(data.draw(st.sampled_from(sorted(PATTERNS))))
     some = [text for text in some if not any("\ud800" <= char <= "\udfff" for char in text)]
-    pieces = pieces_of(rust, SPECIAL, [])
     assert pieces is not None
     for texts in (some, some[::-1]):
         whole = [made.ids for made in rust.encode_batch(texts, add_special_tokens=False)]
@@ -134,11 +140,12 @@ def test_the_first_texts_of_the_user_decide_too():
 
 def test_many_texts_go_by_pieces_and_what_is_known_stays_small(monkeypatch):
     monkeypatch.setattr(pieces_module, "_MOST_CHARACTERS", 200)
-    encoder = Encoder(tiny_tokenizer())
+    tokenizer = tiny_tokenizer()
+    encoder = Encoder(tokenizer)
     some = [f"<|im_start|>user\nthe word {i} is a thing{i}<|im_end|>\n" for i in range(200)]
     for texts in (some[:100], some[100:], some[:100]):
         for text, made in zip(texts, encoder(texts), strict=True):
-            assert made.ids.tolist() == tiny_tokenizer()(text, add_special_tokens=False)["input_ids"]
+            assert made.ids.tolist() == tokenizer(text, add_special_tokens=False)["input_ids"]
     assert encoder._pieces is not None
     assert "thing150" not in encoder._pieces._known
     assert encoder._pieces._characters < 200 + sum(map(len, some))
