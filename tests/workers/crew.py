@@ -29,6 +29,6 @@ def free_port() -> int:
 def _one(rank: int, world: int, port: int, work: Any, folder: Path, given: tuple[Any, ...], sharded: bool) -> None:
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.set_num_threads(1)
-    workers = meet(world, sharded=sharded, patience=60)
+    workers = meet(world, sharded=sharded, patience=300)
     torch.save(work(workers, *given), folder / f"{rank}.pt")
     part(workers)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,7 @@ def ip(*words):
 @pytest.fixture
 def cable():
     """The two namespaces; gives a function that pulls the cable (False) or plugs it in (True)."""
+    remove_machines()  # what a killed test left
     try:
         for name in MACHINES:
             ip("netns", "add", name)
@@ -45,8 +47,16 @@ def cable():
                 ip("-n", name, "link", "set", device, "up")
         yield lambda plugged: ip("-n", "tb-two", "link", "set", "cable1", "up" if plugged else "down")
     finally:
-        for name in MACHINES:
-            subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+        remove_machines()
+
+
+def remove_machines():
+    """End what still runs on the two machines, and take them away."""
+    for name in MACHINES:
+        there = subprocess.run(["ip", "netns", "pids", name], check=False, capture_output=True, text=True)
+        for pid in there.stdout.split():
+            os.kill(int(pid), signal.SIGKILL)
+        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
 
 
 def start_both(plan, *words):

@@ -7,10 +7,14 @@ import signal
 import pytest
 
 from tests.workers.command import evaluations, made, start, steps, tunebook, wait_for_step, worker
+from tunebook.errors import Stopped
 from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.events import read_events
 from tunebook.runs.status import read_status
-from tunebook.runs.store import open_run
+from tunebook.runs.store import open_run, runs_folder
+from tunebook.workflow.runner import run_steps
+from tunebook.workflow.signals import request_stop
+from tunebook.workflow.start import prepare_run, read_plan
 
 FIFTY = {"training": {"dropout": 0.0, "epochs": {"min": 1, "max": 20}, "max_steps": 50}}
 LONG = {
@@ -18,6 +22,21 @@ LONG = {
     "evaluation": {"schedule": "every 50 steps"},
     "checkpoints": {"every": 1000},
 }
+
+
+def in_one_process(plan, name):
+    """The run of `plan` as one worker does it, here."""
+    run = prepare_run(read_plan(plan, []), name, runs_folder())
+    run_steps(run)
+    return run
+
+
+def goes_on_as(straight, run):
+    """The run is finished, took the same examples as `straight` in each step, and ends at the same loss."""
+    assert read_status(run).state == "finished"
+    assert same_examples(straight, run)
+    last = max(evaluations(run))
+    assert f"{evaluations(run)[last]:.4g}" == f"{evaluations(straight)[last]:.4g}"
 
 
 def same_examples(one, two):
@@ -34,9 +53,9 @@ def same_examples(one, two):
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_fifty_steps_on_two_workers_end_where_one_ends(plan_file, method, how):
     plan = plan_file(training=FIFTY["training"] | {"method": method}, evaluation={"schedule": "every 25 steps"})
-    tunebook("run", plan, "--name", "one")
+    one = in_one_process(plan, "one")
     tunebook("run", plan, "--name", "two", "--workers", "2", *how)
-    one, two = open_run("one"), open_run("two")
+    two = open_run("two")
     assert same_examples(one, two)
     assert len(steps(two)) == 50
     losses, theirs = evaluations(one), evaluations(two)
@@ -50,7 +69,7 @@ def test_fifty_steps_on_two_workers_end_where_one_ends(plan_file, method, how):
 @pytest.mark.heavy
 def test_a_killed_worker_ends_the_run_saved_and_any_number_goes_on(plan_file):
     plan = plan_file(**LONG)
-    tunebook("run", plan, "--name", "straight")
+    straight = in_one_process(plan, "straight")
     process = start("run", plan, "--name", "cut", "--workers", "2")
     run = made("cut", process)
     wait_for_step(run, 10, process)
@@ -67,19 +86,14 @@ def test_a_killed_worker_ends_the_run_saved_and_any_number_goes_on(plan_file):
     assert not damage(run.checkpoints, saved)
     assert f"saved at optimizer step {saved}" in out
     assert "Traceback" not in out
-    tunebook("resume", "cut", "--workers", "3")
-    assert read_status(run).state == "finished"
-    straight = open_run("straight")
-    assert same_examples(straight, run)
-    last = max(evaluations(run))
-    assert f"{evaluations(run)[last]:.4g}" == f"{evaluations(straight)[last]:.4g}"
+    run_steps(run)  # one worker goes on with what two have saved
+    goes_on_as(straight, run)
 
 
 @pytest.mark.heavy
-@pytest.mark.parametrize("resumed_on", ["1", "2"])
-def test_a_run_stopped_on_two_workers_goes_on_with_one_or_two(plan_file, resumed_on):
+def test_ctrl_c_stops_all_workers_after_the_same_step(plan_file):
     plan = plan_file(**LONG)
-    tunebook("run", plan, "--name", "straight")
+    straight = in_one_process(plan, "straight")
     process = start("run", plan, "--name", "cut", "--workers", "2")
     run = made("cut", process)
     wait_for_step(run, 10, process)
@@ -88,11 +102,20 @@ def test_a_run_stopped_on_two_workers_goes_on_with_one_or_two(plan_file, resumed
     assert process.returncode == 130, out
     assert read_status(run).state == "stopped"
     assert steps_saved(run.checkpoints)[0] == max(steps(run))
-    tunebook("resume", "cut", "--workers", resumed_on)
-    straight = open_run("straight")
-    assert same_examples(straight, run)
-    last = max(evaluations(run))
-    assert f"{evaluations(run)[last]:.4g}" == f"{evaluations(straight)[last]:.4g}"
+    run_steps(run)
+    goes_on_as(straight, run)
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("workers", ["2", "3"])
+def test_a_run_goes_on_with_more_workers(plan_file, workers):
+    plan = plan_file(**LONG)
+    straight = in_one_process(plan, "straight")
+    run = prepare_run(read_plan(plan, []), "cut", runs_folder())
+    with pytest.raises(Stopped):
+        run_steps(run, [lambda event: request_stop(run, discard=False) if event.get("step") == 10 else None])
+    tunebook("resume", "cut", "--workers", workers)
+    goes_on_as(straight, run)
 
 
 @pytest.mark.heavy

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 
 import click
 
 import tunebook
-from tunebook.errors import TunebookError
+from tunebook.errors import TunebookError, WorkerLost
 
 # command name -> (module below tunebook.cli, name of the click command in it)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -87,6 +88,8 @@ def main() -> None:
         if debug:
             raise
         click.echo(str(error), err=True)
+        if isinstance(error, WorkerLost):  # a connection to a machine that is gone may never be closed in good order
+            os._exit(error.exit_code)
         sys.exit(error.exit_code)
     except BrokenPipeError:
         sys.exit(1)

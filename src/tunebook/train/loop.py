@@ -29,8 +29,6 @@ from tunebook.train.stopping import STEP_METRICS, Moment, Stopper
 from tunebook.train.watch import unusual
 from tunebook.workers.group import ALONE, Workers
 
-EVALUATION = "the evaluation"
-
 
 @dataclass(slots=True)
 class Job:
@@ -210,7 +208,7 @@ def _too_little_memory(state: TrainState, longest: int) -> TrainingError:
 def _evaluate(job: Job, state: TrainState, stopper: Stopper) -> str:
     """Measure held-out data, note whether it is the best so far, ask the rules; returns why the run ends, or ''."""
     started = time.perf_counter()
-    job.workers.mark(EVALUATION)
+    job.workers.mark(f"the evaluation at step {state.step}")
     job.engine.model.eval()
     measured = job.evaluate(state)
     job.engine.model.train()

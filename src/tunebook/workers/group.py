@@ -186,10 +186,12 @@ class Workers:
             at = {rank: self.store.get(f"at/{rank}").decode() for rank in ranks}
         except RuntimeError:
             at = {}
-        behind = [rank for rank in range(self.world) if at.get(rank) != self.doing] if at else []
+        others = [rank for rank in range(self.world) if rank != self.rank]
+        behind = others if len(others) == 1 else [rank for rank in others if at and at.get(rank) != self.doing]
         who = f"Worker {behind[0]} of 0 to {self.world - 1}" if len(behind) == 1 else f"One of the {self.world} workers"
         how = f"has not answered for {self.patience:g} seconds" if hangs else "is gone without a word"
-        last = f"; it was last seen at {at[behind[0]]}" if len(behind) == 1 and behind[0] in at else ""
+        seen = at.get(behind[0], self.doing) if len(behind) == 1 else self.doing
+        last = f"; it was last seen at {seen}" if seen != self.doing else ""
         return WorkerLost(f"{who} {how}, at {self.doing}{last}.")
 
 

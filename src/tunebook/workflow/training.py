@@ -10,7 +10,7 @@ from tunebook.errors import CheckpointError, RunError, WorkerLost
 from tunebook.files import read_json
 from tunebook.runs.checkpoints import damage, newest_good, recover, rotate, steps_saved
 from tunebook.train.checkpoint import load_checkpoint, save_checkpoint
-from tunebook.train.loop import EVALUATION, Job, train
+from tunebook.train.loop import Job, train
 from tunebook.train.optim import load_optimizer_tensors, optimizer_tensors
 from tunebook.train.state import TrainState
 from tunebook.workers.sharding import fill
@@ -109,10 +109,12 @@ def load_weights(context: Context, step: int) -> None:
 
 
 def _saved_after_loss(context: Context, error: WorkerLost) -> WorkerLost:
-    """`error`, with what was kept: the last whole optimizer step is saved where this worker holds all of it."""
+    """`error`, with what was kept: the last whole optimizer step is saved where this worker holds all of it.
+
+    Lost in the middle of an evaluation: the state owes it, and the next try measures again.
+    """
     workers, step, folder = context.workers, context.state.step, context.path("checkpoints")
-    whole = workers.doing != EVALUATION  # what was lost in mid-evaluation is done again from the checkpoint before
-    if workers.first and not workers.sharded and whole and step and step not in steps_saved(folder):
+    if workers.first and not workers.sharded and step and step not in steps_saved(folder):
         save(context, context.state)
     saved = steps_saved(folder)
     kept = f"It is saved at optimizer step {saved[0]}." if saved else "No optimizer step was saved yet."
