@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tiny import tiny_model
-from tests.train.test_gradients import error, rows
+from tests.train.test_gradients import error, rows, wide
 from tests.workers.crew import crew
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.plan.files import make_plan
@@ -54,7 +54,8 @@ def steps_of(workers, method, dtype, plain, max_grad_norm=1e9):
             },
         }
     )
-    model = make_trainable(tiny_model(dtype=dtype), plan).to(dtype)
+    base = wide(tiny_model()) if dtype == torch.float64 else tiny_model()
+    model = make_trainable(base, plan).to(dtype)
     with torch.no_grad():  # adapters begin at nothing, and half of their gradients with them
         for name, parameter in trainable_parameters(model).items():
             if "lora_B" in name:
