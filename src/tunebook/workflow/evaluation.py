@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.generate import Answer, generate
 from tunebook.evaluate.heldout import HeldOut, held_out_loss
-from tunebook.evaluate.retention import Probes, Question, Retention, load_probes, measure_retention
+from tunebook.evaluate.retention import Probes, Question, load_probes, measure_retention
 from tunebook.evaluate.scores import corpus_scores
 from tunebook.train.loop import Job, out_of_memory, rehearse
 from tunebook.workflow.context import Context

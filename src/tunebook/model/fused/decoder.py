@@ -116,5 +116,6 @@ def _linear(module: Any) -> Linear:
     (name,) = names
     if getattr(module.lora_dropout[name], "p", 0):
         raise Unknown("its adapters have dropout")
-    a, b = module.lora_A[name].weight, module.lora_B[name].weight
+    a: Tensor = module.lora_A[name].weight
+    b: Tensor = module.lora_B[name].weight
     return Linear(base.weight, base.bias, a, b, module.scaling[name])

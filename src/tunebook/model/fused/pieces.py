@@ -103,7 +103,7 @@ class Norm:
 
     def rstd(self, x: Tensor) -> Tensor:
         """1 / root mean square of x [..., 1]: all that is kept of a norm."""
-        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
+        squares: Tensor = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_()
         return squares.div_(x.shape[-1]).add_(self.eps).rsqrt_()
 
     def forward(self, x: Tensor, rstd: Tensor) -> Tensor:
