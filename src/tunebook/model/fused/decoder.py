@@ -116,6 +116,5 @@ def _linear(module: Any) -> Linear:
     (name,) = names
     if getattr(module.lora_dropout[name], "p", 0):
         raise Unknown("its adapters have dropout")
-    a: Tensor = module.lora_A[name].weight
-    b: Tensor = module.lora_B[name].weight
+    a, b = (getattr(module, side)[name].weight for side in ("lora_A", "lora_B"))
     return Linear(base.weight, base.bias, a, b, module.scaling[name])
