@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
-from tests.data.templates import CALL_IDS, IMPOSSIBLE, QWEN3, SMOLLM2, WORKING, Kind
+from tests.data.templates import CALL_IDS, IMPOSSIBLE, LLAMA3, QWEN3, SMOLLM2, WORKING, Kind
 from tests.tiny import tiny_tokenizer
 from tunebook.data import render as room
 from tunebook.data.conversation import Conversation, Message, Problem
+from tunebook.data.encode import _Offsets
 from tunebook.data.examples import Example
 from tunebook.data.render import render
 from tunebook.data.template import prompt_text, stop_ids
@@ -290,3 +292,35 @@ def test_a_mask_by_the_pad_token_fails_the_assertions(monkeypatch):
     monkeypatch.setattr(room, "tokenize", by_pad)
     with pytest.raises(AssertionError):
         must_be_masked(MULTI, SMOLLM2)
+
+
+# --- a tokenizer that puts a beginning in front by itself, and a template that writes one ---
+
+
+def adding_bos() -> Any:
+    """A tokenizer of Llama 3's kind: called without a word more, it puts the beginning in front of any text."""
+    tokenizer = LLAMA3.tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{LLAMA3.bos} $A", special_tokens=[(LLAMA3.bos, tokenizer.bos_token_id)]
+    )
+    return tokenizer
+
+
+def must_begin_once(tokenizer: Any) -> None:
+    example = render(MULTI, tokenizer, max_length=4096)
+    assert isinstance(example, Example), example
+    assert example.ids[0] == tokenizer.bos_token_id
+    assert (example.ids == tokenizer.bos_token_id).sum() == 1
+
+
+def test_there_is_one_beginning_where_template_and_tokenizer_both_write_it():
+    must_begin_once(adding_bos())
+
+
+def test_encoding_as_such_a_tokenizer_does_by_itself_begins_twice_and_is_caught(monkeypatch):
+    def by_itself(tokenizer):
+        return lambda texts: [_Offsets(tokenizer.backend_tokenizer.encode(text)) for text in texts]
+
+    monkeypatch.setattr(room, "Encoder", by_itself)
+    with pytest.raises(AssertionError):
+        must_begin_once(adding_bos())
