@@ -1,4 +1,4 @@
-"""The whole of JSONTestSuite, where someone has it: the environment variable JSON_TEST_SUITE names its folder test_parsing.
+"""The whole of JSONTestSuite, where it lies: the environment variable JSON_TEST_SUITE names its folder test_parsing.
 
 git clone https://github.com/nst/JSONTestSuite
 JSON_TEST_SUITE=JSONTestSuite/test_parsing pytest tests/data/test_json_suite.py
