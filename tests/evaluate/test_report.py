@@ -98,6 +98,14 @@ def test_name_folder_and_time_stand_in_the_json_alone(finished):
     assert to_markdown(shorter) == to_markdown(report)
 
 
+def test_training_that_has_not_ended_is_not_told_as_ended(finished):
+    _, report = finished
+    early = report | {"state": "running", "end": report["end"] | {"reason": "", "step": 12}}
+    for text in (to_html(early), to_markdown(early)):
+        assert "Training is under way, 12 optimizer steps of 60 planned." in text
+        assert "ended after" not in text
+
+
 def test_a_reason_that_names_the_run_and_its_folder_is_told_without_them(tmp_path):
     run = make_run(tmp_path / "night-3")
     events = EventWriter(run.events)

@@ -33,7 +33,9 @@ def ending(report: dict[str, Any]) -> list[str]:
     end = report["end"]
     planned = f" of {end['planned_steps']:,} planned" if end["planned_steps"] else ""
     reason = f": {without_place(end['reason'], report).rstrip('.')}" if end["reason"] else ""
-    told = [f"Training ended after {end['step']:,} optimizer steps{planned}{reason}."]
+    under_way = report["state"] == "running" and not reason
+    training = "Training is under way," if under_way else "Training ended after"
+    told = [f"{training} {end['step']:,} optimizer steps{planned}{reason}."]
     if end["result_step"]:
         told.append(f"The result is the checkpoint of step {end['result_step']:,}.")
     return told + [f"Stopping rule, {rule['rule']}: {rule['text']}." for rule in end["stopping"]]

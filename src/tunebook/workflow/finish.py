@@ -56,7 +56,6 @@ def deploy(context: Context) -> dict[str, Any] | Skip:
     if not context.plan.export.formats:
         return Skip("the plan names no export formats, so there are no files to test")
     done = deploy_check(context.run.folder, on_progress=context.progress("deployment test"))
-    write_report(context.run.folder)
     return {name: done[name] for name in ("verdict", "equal", "total", "seconds") if name in done}
 
 

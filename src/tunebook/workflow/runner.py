@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from tunebook.errors import RunError, Stopped, TunebookError
+from tunebook.evaluate.report import write_report
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.status import read_status
@@ -78,27 +80,38 @@ def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -
                 for step in context.plan.workflow.order:
                     _take(context, step)
         except Stopped as error:
-            context.emit("run", state="stopped", reason=str(error))
+            _end(context, "stopped", str(error))
             raise
         except TunebookError as error:
-            context.emit("run", state="failed", reason=str(error))
+            _end(context, "failed", str(error))
             raise
         except OSError as error:
-            failed = RunError(
-                f"The run '{run.name}' could not go on ({error.strerror or error}"
-                + (f": {error.filename})." if error.filename else ")."),
-                kept=f"Its newest checkpoint is of optimizer step {context.saved_step}." if context.saved_step else "",
-                do=f"Mend that, then go on with `tunebook resume {run.name}`.",
-            )
-            context.emit("run", state="failed", reason=str(failed))
+            failed = _could_not_go_on(context, error)
+            _end(context, "failed", str(failed))
             raise failed from error
         except BaseException as error:
-            reason = f"Tunebook met a fault of its own: {type(error).__name__}: {error}"
-            context.emit("run", state="failed", reason=reason)
+            _end(context, "failed", f"Tunebook met a fault of its own: {type(error).__name__}: {error}")
             raise
-        context.emit("run", state="finished", reason="")
+        _end(context, "finished")
         if workers.alone:  # how long steps take on several says nothing about one
             remember_run(run)
+
+
+def _could_not_go_on(context: Context, error: OSError) -> RunError:
+    place = f": {error.filename}" if error.filename else ""
+    return RunError(
+        f"The run '{context.run.name}' could not go on ({error.strerror or error}{place}).",
+        kept=f"Its newest checkpoint is of optimizer step {context.saved_step}." if context.saved_step else "",
+        do=f"Mend that, then go on with `tunebook resume {context.run.name}`.",
+    )
+
+
+def _end(context: Context, state: str, reason: str = "") -> None:
+    """Tell how the run ended; a report that was written before is written again, so that it says the same."""
+    context.emit("run", state=state, reason=reason)
+    if context.run.report.exists():
+        with suppress(OSError, TunebookError):  # `tunebook report` writes it again
+            write_report(context.run.folder)
 
 
 def _take(context: Context, step: str) -> None:
