@@ -58,6 +58,35 @@ def test_a_run_is_kept_up_to_date_and_a_resumed_one_loses_its_superseded_steps(t
     check()
 
 
+def test_an_evaluation_that_a_resumed_run_tells_again_stands_once_as_it_was_told_last(tmp_path):
+    run = create_run("twice-1", tmp_path, plan())
+    live, events = Live(run), EventWriter(run.events)
+    live.table()
+
+    def evaluate(step, loss, **more):
+        events.emit(
+            "evaluation", step=step, epoch=0.1, values={"validation_loss": loss, **more}, best=True, stopping=[]
+        )
+        assert live.table()[1] == Live(run).table()[1] == columns(run)
+
+    evaluate(0, 2.5, perplexity=12.2)
+    for step in range(1, 5):
+        events.emit("metrics", step=step, epoch=0.1, values={"training_loss": 1 / step}, parts={})
+    evaluate(4, float("nan"), bleu=3.0)
+    events.emit("run", state="resumed", step=4, reason="", pid=1)
+    evaluate(0, 2.4)  # the base, measured again: the rows are no more in the order of their steps
+    evaluate(4, 2.0)
+    found = live.table()[1]
+    assert found["step"] == [1, 2, 3, 4, 0, 4]
+    assert found["validation_loss"] == [None] * 4 + [2.4, 2.0]
+    assert found["not_finite"] == []
+    assert not {"bleu", "perplexity"} & set(found), "what only the earlier tellings held is gone with them"
+    assert live.table(since=6)[1] == columns(run, since=6)
+    events.emit("run", state="resumed", step=2, reason="", pid=1)
+    assert live.table()[1]["step"] == [1, 2, 0]
+    evaluate(4, 1.9)
+
+
 def test_a_file_that_begins_anew_is_read_anew(tmp_path):
     run = create_run("again-1", tmp_path, plan())
     live = Live(run)

@@ -22,56 +22,68 @@ from tunebook.runs.status import Status, apply, read_status
 from tunebook.runs.store import Run
 from tunebook.steps import STEP_IDS
 
-_NOTHING = math.nan  # in a column: not measured, or not finite
+_NOT_SAID, _NULL = math.nan, math.inf  # in a column: the row does not hold the metric; it holds null
 _METRICS = b'"kind": "metrics"'
 
 
 class Table:
-    """Metrics in columns, a row a metrics or evaluation event, what a resumed try superseded cut off."""
+    """Metrics in columns, a row a metrics or evaluation event; what a resumed try superseded is taken out."""
 
     def __init__(self) -> None:
         self.seq, self.step = array("q"), array("q")
         self.values: dict[str, array[float]] = {}
-        self._said: dict[str, tuple[int, int]] = {}  # name -> first and last event that has it, if only as null
         self.not_finite: list[tuple[int, str]] = []
+        self._evaluated: dict[int, int] = {}  # step -> number of the event that told its evaluation last
 
     def add(self, event: Event) -> None:
-        """Take a row, or cut rows off where the run was resumed."""
+        """Take a row. Out go the later rows when the run is resumed, and an evaluation that is told again."""
         if event["kind"] == "run" and event["state"] == "resumed":
-            self._cut(bisect_right(self.step, event["step"]))
-        if event["kind"] not in ("metrics", "evaluation"):
-            return
+            self._drop([row for row, step in enumerate(self.step) if step > event["step"]])
+        elif event["kind"] == "evaluation":
+            if (earlier := self._evaluated.get(event["step"])) is not None:
+                self._drop([self.seq.index(earlier)])
+            self._append(event)
+            self._evaluated[event["step"]] = event["seq"]
+        elif event["kind"] == "metrics":
+            self._append(event)
+
+    def _append(self, event: Event) -> None:
         rows = len(self.seq)
         self.seq.append(event["seq"])
         self.step.append(event["step"])
         for name, value in event["values"].items():
-            column = self.values.setdefault(name, array("d", [_NOTHING]) * rows)
-            column.append(_NOTHING if value is None else value)
-            self._said[name] = (self._said.get(name, (event["seq"], 0))[0], event["seq"])
+            column = self.values.setdefault(name, array("d", [_NOT_SAID]) * rows)
+            column.append(_NULL if value is None else value)
         for column in self.values.values():
             if len(column) == rows:
-                column.append(_NOTHING)
+                column.append(_NOT_SAID)
         self.not_finite += [(event["seq"], name) for name in event.get("not_finite", ())]
 
-    def _cut(self, rows: int) -> None:
-        last = self.seq[rows - 1] if rows else 0
-        del self.seq[rows:], self.step[rows:]
-        for name, (first, newest) in list(self._said.items()):
-            del self.values[name][rows:]
-            self._said[name] = (first, min(newest, last))
-            if first > last:
-                del self.values[name], self._said[name]
-        self.not_finite = [pair for pair in self.not_finite if pair[0] <= last]
+    def _drop(self, rows: list[int]) -> None:
+        gone = {self.seq[row] for row in rows}
+        columns: list[array[Any]] = [self.seq, self.step, *self.values.values()]
+        for column in columns:
+            for row in reversed(rows):
+                del column[row]
+        self.values = {name: column for name, column in self.values.items() if _says(column)}
+        self.not_finite = [pair for pair in self.not_finite if pair[0] not in gone]
+        self._evaluated = {step: seq for step, seq in self._evaluated.items() if seq not in gone}
 
     def to_json(self, since: int = 0) -> dict[str, Any]:
         """As `tunebook metrics --json` prints it."""
         first = bisect_right(self.seq, since)
         table: dict[str, Any] = {"seq": self.seq[first:].tolist(), "step": self.step[first:].tolist()}
         for name in sorted(self.values):
-            if self._said[name][1] > since:
-                table[name] = [None if value != value else value for value in self.values[name][first:]]
+            column = self.values[name][first:]
+            if _says(column):
+                table[name] = [value if math.isfinite(value) else None for value in column]
         table["not_finite"] = [{"seq": seq, "metric": name} for seq, name in self.not_finite if seq > since]
         return table
+
+
+def _says(column: array[float]) -> bool:
+    """Does any row hold this metric, if only as null?"""
+    return any(value == value for value in column)
 
 
 class Live:

@@ -27,17 +27,39 @@ export class Table {
     this.seq = event.seq;
     if (event.kind === "run" && event.state === "resumed") return this.cut(event.step);
     if (event.kind !== "metrics" && event.kind !== "evaluation") return false;
+    if (event.kind === "evaluation") this.#forget(event);
     for (const [name, value] of Object.entries(event.values)) if (value != null) this.put(event.step, name, value);
     (event.not_finite ?? []).forEach((name) => this.flag(name, event.step));
     return true;
   }
 
   put(step, name, value) {
-    if (this.steps.at(-1) !== step) {
-      this.steps.push(step);
-      for (const column of Object.values(this.columns)) column.push(null);
+    const row = this.#row(step);
+    if (this.steps[row] !== step) {
+      this.steps.splice(row, 0, step);
+      for (const column of Object.values(this.columns)) column.splice(row, 0, null);
     }
-    (this.columns[name] ??= new Array(this.steps.length).fill(null))[this.steps.length - 1] = value;
+    (this.columns[name] ??= new Array(this.steps.length).fill(null))[row] = value;
+  }
+
+  /** The row of a step, or where it belongs: a resumed run may measure the base, step 0, once more. */
+  #row(step) {
+    let row = this.steps.length;
+    while (row > 0 && this.steps[row - 1] >= step) row--;
+    return row;
+  }
+
+  /** What an evaluation says takes the place of what an earlier one said of the same step. */
+  #forget({ step, values }) {
+    const row = this.#row(step);
+    for (const name of Object.keys(values)) {
+      if (this.steps[row] === step && this.columns[name]) this.columns[name][row] = null;
+      if (this.broken.has(name))
+        this.broken.set(
+          name,
+          this.broken.get(name).filter((at) => at !== step),
+        );
+    }
   }
 
   flag(name, step) {
