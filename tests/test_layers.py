@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.evaluate.runs import make_run
 
 SOURCE = Path(__file__).parent.parent / "src" / "tunebook"
 ROOMS = (
@@ -54,3 +58,53 @@ def test_the_command_line_loads_neither_torch_nor_transformers():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+READING = (
+    *("status one --json", "status one", "runs", "metrics one", "report one", "report one --json", "verify one"),
+    *("replay one --stop 'stop when validation loss rises twice'", "review status one --policy all", "stop one"),
+    *("versions list", "queue list"),
+)
+
+
+def heavy_after(code, folder):
+    """Of torch and transformers, what a fresh process has loaded once it has run `code` in `folder`."""
+    code += "\nprint('loaded:', *sorted({'torch', 'transformers'} & set(sys.modules)))"
+    places = {"TUNEBOOK_RUNS": str(folder / "runs"), "PYTHONPATH": str(SOURCE.parent.parent)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=folder, env=os.environ | places
+    )
+    return done.stdout.splitlines()[-1].split()[1:]
+
+
+@pytest.mark.parametrize("line", READING)
+def test_commands_that_only_read_a_run_load_neither_torch_nor_transformers(tmp_path, line):
+    make_run(tmp_path / "runs" / "one")
+    faults = int(line.startswith("verify"))  # the run is made up, and some of its files are missing
+    code = f"import sys; from tests.cli.call import call\ndone = call(*{shlex.split(line)})\n"
+    code += f"assert done.code == {faults}, done.err"
+    assert heavy_after(code, tmp_path) == []
+
+
+def test_the_studios_server_loads_neither_torch_nor_transformers(tmp_path):
+    make_run(tmp_path / "runs" / "one")
+    code = """
+import sys
+from pathlib import Path
+from starlette.testclient import TestClient
+from tunebook.runs.lock import hold_lock
+from tunebook.studio.app import create_app
+from tunebook.studio.place import Place
+
+place = Place(Path.cwd(), Path("runs").absolute())
+host = "127.0.0.1:8377"
+client = TestClient(create_app(place, token="key", hosts=[host]), base_url=f"http://{host}")
+client.cookies.set("tunebook", "key")
+change = {"origin": f"http://{host}", "content-type": "application/json", "sec-fetch-site": "same-origin"}
+for path in ("", "/metrics", "/plan", "/samples/0", "/log"):
+    assert client.get(f"/api/runs/one{path}").status_code == 200, path
+assert client.get("/api/runs").status_code == 200
+with hold_lock(place.runs / "one"):
+    assert client.post("/api/runs/one/stop", headers=change, content="{}").json() == {"asked": True}
+"""
+    assert heavy_after(code, tmp_path) == []

@@ -11,9 +11,9 @@ from tunebook.errors import Stopped
 from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.events import read_events
 from tunebook.runs.status import read_status
+from tunebook.runs.stop import request_stop
 from tunebook.runs.store import open_run, runs_folder
 from tunebook.workflow.runner import run_steps
-from tunebook.workflow.signals import request_stop
 from tunebook.workflow.start import prepare_run, read_plan
 
 FIFTY = {"training": {"dropout": 0.0, "epochs": {"min": 1, "max": 20}, "max_steps": 50}}

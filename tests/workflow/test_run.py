@@ -36,8 +36,8 @@ def stop_at(step):
 
     def watch(event):
         if event["kind"] == "metrics" and event["step"] == step:
+            from tunebook.runs.stop import request_stop
             from tunebook.runs.store import open_run
-            from tunebook.workflow.signals import request_stop
 
             request_stop(open_run("cut"), discard=False)
 

@@ -149,10 +149,10 @@ def _ask(error: RunError) -> tuple[bool, str | None]:
 @click.option("--discard", is_flag=True, help="Do not save the steps since the last checkpoint.")
 def stop(run: str, runs_dir: str | None, discard: bool) -> None:
     """End RUN after the optimizer step under way, saved."""
-    from tunebook.workflow.start import end_process
+    from tunebook.runs.stop import ask_to_stop
 
     found = open_run(run, runs_folder(runs_dir))
-    if end_process(found, discard=discard):
+    if ask_to_stop(found, discard=discard):
         say(f"Asked '{found.name}' to stop after the optimizer step under way.")
     else:
         say(f"No process is working on '{found.name}'; there is nothing to stop.")

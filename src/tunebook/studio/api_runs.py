@@ -14,6 +14,7 @@ from starlette.responses import Response
 from tunebook.errors import RunError
 from tunebook.files import read_json
 from tunebook.runs.lock import hold_lock
+from tunebook.runs.stop import ask_to_stop
 from tunebook.runs.store import Run, remove_run
 from tunebook.studio.command import call_json
 from tunebook.studio.feed import Feed
@@ -105,9 +106,7 @@ def report(name: str, place: Here) -> Response:
 @routes.post("/runs/{name}/stop")
 def stop(name: str, how: Stop, place: Here) -> Response:
     """Ask the run to end after the optimizer step under way."""
-    from tunebook.workflow.start import end_process
-
-    asked = end_process(place.run(name), discard=how.discard)
+    asked = ask_to_stop(place.run(name), discard=how.discard)
     return Json({"asked": asked})
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import Stopped
-from tunebook.files import read_json, write_json
+from tunebook.files import write_json
 from tunebook.plan.schema import Plan
 from tunebook.runs.events import Event, EventWriter
+from tunebook.runs.stop import StopRequest, read_request
 from tunebook.runs.store import Run
 from tunebook.workers.group import ALONE, Workers
 
@@ -79,13 +80,8 @@ class Context:
 
     def asked_to_stop(self) -> bool:
         """Has a signal come, or does the run folder hold a request? All workers ask at the same place."""
-        path = self.path("stop.json")
-        if self.stop is None and self.workers.first and path.exists():
-            request: dict[str, Any] = {}
-            with suppress(OSError, ValueError):
-                request = dict(read_json(path))
-            save, code = not request.get("discard", False), request.get("exit_code", 0)
-            self.stop = StopRequest(request.get("who", "tunebook stop"), code, save)
+        if self.stop is None and self.workers.first:
+            self.stop = read_request(self.run)
         for asked in self.workers.gather(self.stop):  # whichever worker is asked, all stop after the same step
             self.stop = self.stop or asked
         return self.stop is not None
@@ -117,15 +113,6 @@ class Context:
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.run.folder.joinpath(*parts)
-
-
-@dataclass(slots=True)
-class StopRequest:
-    """Somebody wants the run to end after the optimizer step under way. `exit_code` as cli.md has it."""
-
-    who: str
-    exit_code: int
-    save: bool = True
 
 
 @dataclass(frozen=True, slots=True)

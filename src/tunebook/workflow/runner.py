@@ -12,6 +12,7 @@ from tunebook.evaluate.report import write_report
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.status import read_status
+from tunebook.runs.stop import drop_request
 from tunebook.runs.store import Run
 from tunebook.workers.group import ALONE, Workers
 from tunebook.workflow import finish, prepare, training
@@ -67,7 +68,7 @@ def _follow(run: Run, workers: Workers) -> None:
 def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -> None:
     """The whole of a run with one worker, the first worker's part with several."""
     with hold_lock(run.folder) as dead:
-        run.folder.joinpath("stop.json").unlink(missing_ok=True)
+        drop_request(run)
         again = run.events.exists() and read_status(run).begun
         context = Context(run, run.plan(), EventWriter(run.events), watchers, workers=workers, again=again)
         context.emit("run", state="started", again=again, reason="")

@@ -1,4 +1,4 @@
-"""How a run is asked to end: SIGINT, SIGTERM, or a `stop.json` in its folder. A second signal ends it at once."""
+"""SIGINT and SIGTERM ask a run to end after its optimizer step; a second one ends it at once."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from tunebook.files import write_json
-from tunebook.runs.store import Run
-from tunebook.workflow.context import Context, StopRequest
+from tunebook.runs.stop import StopRequest
+from tunebook.workflow.context import Context
 
 
 @contextmanager
@@ -38,8 +37,3 @@ def listen(context: Context) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def request_stop(run: Run, *, discard: bool, who: str = "tunebook stop", exit_code: int = 0) -> None:
-    """Ask the process that writes `run` to end after its optimizer step."""
-    write_json(run.folder / "stop.json", {"discard": discard, "who": who, "exit_code": exit_code})

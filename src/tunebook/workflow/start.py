@@ -8,11 +8,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tunebook.errors import RunError, TunebookError
+from tunebook.errors import RunError
 from tunebook.model.sources import cache_folder, find_model, load_tokenizer, read_config, weights_bytes
 from tunebook.plan.files import load_plan, make_plan, set_values
 from tunebook.plan.schema import Plan
-from tunebook.runs.lock import read_owner
 from tunebook.runs.store import Run, check_free, create_run, free_name
 from tunebook.runs.trackers import TRACKERS, missing
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory
@@ -86,17 +85,3 @@ def start_detached(run: Run, options: Sequence[str] = ()) -> int:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=run.folder
         )
     return child.pid
-
-
-def end_process(run: Run, *, discard: bool) -> bool:
-    """Ask the process that writes the run to end after its optimizer step; False when there is none."""
-    from tunebook.workflow.signals import request_stop
-
-    owner = read_owner(run.folder)
-    if owner is None or not owner.alive():
-        return False
-    try:
-        request_stop(run, discard=discard)
-    except OSError as error:
-        raise TunebookError(f"The run folder {run.folder} cannot be written ({error.strerror}).") from error
-    return True
