@@ -291,7 +291,7 @@ def test_runs_are_compared_in_a_table_and_their_answers_side_by_side(page, studi
     table.wait_for(timeout=60_000)
     assert table.locator("thead th").all_inner_texts() == ["Base", "done-1", "done-2"]
     assert table.locator("tr.differs", has_text="Learning rate").count() == 1
-    assert page.locator("#answers .columns").first.locator("> div").count() == 3
+    assert page.locator("#answers .said").first.locator("> div").count() == 3
     page.get_by_role("button", name="Leave out done-1").click()
     page.wait_for_url("**/compare?with=done-2")
 

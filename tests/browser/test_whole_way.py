@@ -125,7 +125,7 @@ def test_the_whole_way(chromium, folder):
         page.locator("#question").fill("What is the red fox?")
         page.keyboard.press("Enter")
         page.get_by_text("a second").nth(1).wait_for(timeout=120_000)
-        assert page.locator("#talk .columns > div").count() == 2
+        assert page.locator("#talk .said > div").count() == 2
         page.close()
     context.close()
     assert not faults

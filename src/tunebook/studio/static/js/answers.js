@@ -1,5 +1,6 @@
 // Answers of base and tuned side by side, at any evaluation. What a model wrote is text and nothing else.
 import { api, h, trying, whole } from "/static/js/core.js";
+import { pair, said, showMore } from "/static/js/parts.js";
 
 const SHOWN = 6;
 
@@ -62,23 +63,12 @@ export class Answers {
   async #fill(step) {
     const [base, tuned] = await Promise.all([this.#at(0).catch(() => []), this.#at(step)]);
     const before = new Map(base.map((answer) => [answer.id, answer]));
-    const pairs = tuned.slice(0, this.#shown).map((answer) => pair(before.get(answer.id), answer));
-    const rest = tuned.length - this.#shown;
-    const more =
-      rest > 0 &&
-      h(
-        "button",
-        {
-          type: "button",
-          className: "quiet",
-          onclick: () => {
-            this.#shown += 20;
-            this.#draw();
-          },
-        },
-        `Show more (${rest})`,
-      );
-    this.box.replaceChildren(...pairs, ...(more ? [more] : []));
+    const pairs = tuned.slice(0, this.#shown).map((answer) => both(before.get(answer.id), answer));
+    const more = showMore(tuned.length - this.#shown, () => {
+      this.#shown += 20;
+      this.#draw();
+    });
+    this.box.replaceChildren(...pairs, ...more);
   }
 }
 
@@ -92,19 +82,10 @@ function asked(prompt) {
   return bare.join("\n") || prompt;
 }
 
-function pair(base, tuned) {
-  const said = (title, answer, kind) =>
-    h(
-      "div",
-      { className: kind },
-      h("h3", {}, title, answer && !answer.ended ? " · cut at the limit" : ""),
-      h("p", { dir: "auto" }, answer ? answer.answer || "(nothing)" : "not asked"),
-    );
-  return h(
-    "div",
-    { className: "pair" },
-    h("p", { className: "prompt", dir: "auto" }, asked(tuned.prompt)),
-    h("div", { className: "said" }, said("Base", base, "base"), said("Tuned", tuned, "tuned")),
-    tuned.reference && h("details", {}, h("summary", {}, "Reference answer"), h("p", { dir: "auto" }, tuned.reference)),
-  );
+const both = (base, tuned) =>
+  pair(asked(tuned.prompt), [column("base", "Base", base), column("tuned", "Tuned", tuned)], tuned.reference);
+
+function column(kind, title, answer) {
+  const cut = answer && !answer.ended ? " · cut at the limit" : "";
+  return said(kind, title + cut, answer ? answer.answer || "(nothing)" : "not asked");
 }

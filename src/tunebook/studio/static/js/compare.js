@@ -1,10 +1,10 @@
 // The compare view: runs and versions chosen in the address (`?with=a,house@2`), their reports in one table, their answers,
 // and a talk. A version is shown by the report of the run that it came from.
 import { $, api, figure, h, plural, seconds, trying, whole } from "/static/js/core.js";
+import { MARKS, pair, said, showMore } from "/static/js/parts.js";
 import { Talk } from "/static/js/talk.js";
 
 const MOST = 4;
-const SIGNS = { yes: "✓", no: "✕", unclear: "?" };
 let all = new Map(), // name -> {run, label}
   chosen = [];
 const reports = new Map();
@@ -217,7 +217,7 @@ function signs(report) {
           role: "img",
           "aria-label": `${item.id.replaceAll("_", " ")}: ${item.verdict}`,
         },
-        SIGNS[item.verdict],
+        MARKS[item.verdict],
       ),
     ),
   );
@@ -237,46 +237,25 @@ function drawAnswers(found) {
   $("answers-card").hidden = !list.length;
   let shown = 4;
   const fill = () => {
-    const pairs = list.slice(0, shown).map((row) =>
-      h(
-        "div",
-        { className: "asked" },
-        h("p", { className: "prompt", dir: "auto" }, row.prompt.trim()),
-        h(
-          "div",
-          { className: "columns" },
-          said("Base", row.base),
-          found.map((report) => said(report.name, row.said.get(report.name), "tuned")),
-        ),
-        row.reference && h("details", {}, h("summary", {}, "Reference answer"), h("p", { dir: "auto" }, row.reference)),
-      ),
-    );
-    const more =
-      list.length > shown &&
-      h(
-        "button",
-        {
-          type: "button",
-          className: "quiet",
-          onclick: () => {
-            shown += 20;
-            fill();
-          },
-        },
-        `Show more (${whole(list.length - shown)})`,
-      );
-    $("answers").replaceChildren(...pairs, ...(more ? [more] : []));
+    const pairs = list.slice(0, shown).map((row) => {
+      const tuned = found.map((report) => column("tuned", report.name, row.said.get(report.name)));
+      return pair(row.prompt.trim(), [column("base", "Base", row.base), ...tuned], row.reference);
+    });
+    const more = showMore(list.length - shown, () => {
+      shown += 20;
+      fill();
+    });
+    $("answers").replaceChildren(...pairs, ...more);
   };
   fill();
 }
 
-function said(title, answer, kind = "base") {
+function column(kind, title, answer) {
   const score = answer?.scores ? `${Math.round(answer.scores.likeness)}` : "";
-  return h(
-    "div",
-    { className: kind },
-    h("h3", {}, title, h("span", { className: "score" }, score)),
-    h("p", { dir: "auto" }, answer ? answer.text || "(nothing)" : "not asked"),
+  return said(
+    kind,
+    [title, h("span", { className: "score" }, score)],
+    answer ? answer.text || "(nothing)" : "not asked",
     answer?.tokens != null && h("small", { className: "muted" }, plural(answer.tokens, "token")),
   );
 }

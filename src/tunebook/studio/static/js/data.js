@@ -1,6 +1,7 @@
 // The data view: a file chosen or dropped, what the gate finds in it, its rows as the model sees them, and on to a page.
 import { $, ApiError, api, h, plural, toast, trying, whole } from "/static/js/core.js";
 import { lengths } from "/static/js/lengths.js";
+import { card, quiet } from "/static/js/parts.js";
 
 const OURS = [
   "prompt",
@@ -55,7 +56,8 @@ function draw() {
 
 function figures() {
   const number = (label, value, bad) =>
-    value != null && h("div", { className: bad ? "is-bad" : "" }, h("span", {}, label), h("b", {}, whole(value)));
+    value != null &&
+    h("div", { className: bad ? "stat is-bad" : "stat" }, h("span", {}, label), h("b", {}, whole(value)));
   const hidden = Object.entries(found.private).map(([kind, count]) =>
     number(`Possibly private: ${kind.replaceAll("_", " ")}`, count),
   );
@@ -99,12 +101,6 @@ const TWIN = /the same as line (\d+)/;
 
 function findings() {
   const all = Object.values(found.counts).reduce((sum, count) => sum + count, 0);
-  const head = h(
-    "div",
-    { className: "card-head" },
-    h("h2", {}, "Findings"),
-    h("span", { className: "count" }, whole(all)),
-  );
   const rows = found.problems.slice(0, 300).map((problem) => {
     const twin = TWIN.exec(problem.message)?.[1];
     const open = () => (twin ? showTwins(Number(twin), problem.line) : showRow(problem.line));
@@ -126,15 +122,10 @@ function findings() {
       { className: "muted small" },
       `${whole(all - rows.length)} more are in what \`tunebook data check\` prints.`,
     );
-  return h(
-    "section",
-    { className: "card" },
-    head,
-    rows.length
-      ? h("ul", { className: "findings" }, rows)
-      : h("p", { className: "muted" }, "Nothing is wrong with any row."),
-    rest,
-  );
+  const list = rows.length
+    ? h("ul", { className: "findings" }, rows)
+    : h("p", { className: "muted" }, "Nothing is wrong with any row.");
+  return card("Findings", whole(all), list, rest);
 }
 
 function tokens(seen) {
@@ -144,14 +135,8 @@ function tokens(seen) {
   const end = seen.end_of_turn_trained
     ? `The end of turn ${seen.end_of_turn} is trained, so the model learns to stop.`
     : "The chat template ends answers with no token, so the model will not learn to stop.";
-  return h(
-    "section",
-    { className: "card" },
-    h("div", { className: "card-head" }, h("h2", {}, "Lengths in tokens")),
-    lengths(seen),
-    h("p", { className: "small" }, over),
-    h("p", { className: "small muted" }, end),
-  );
+  const words = [h("p", { className: "small" }, over), h("p", { className: "small muted" }, end)];
+  return card("Lengths in tokens", "", lengths(seen), ...words);
 }
 
 // --- a file whose form is not known: its columns are named by hand
@@ -203,23 +188,9 @@ function mapper() {
     );
     trying(look);
   };
-  return h(
-    "section",
-    { className: "card" },
-    h(
-      "div",
-      { className: "card-head" },
-      h("h2", {}, "Columns"),
-      h("span", { className: "muted small" }, "our name = yours"),
-    ),
-    rows,
-    h(
-      "div",
-      { className: "actions" },
-      h("button", { type: "button", className: "primary", onclick: take }, "Look again"),
-      h("button", { type: "button", className: "quiet", onclick: () => add() }, "One more"),
-    ),
-  );
+  const again = h("button", { type: "button", className: "primary", onclick: take }, "Look again");
+  const more = quiet("One more", () => add());
+  return card("Columns", "our name = yours", rows, h("div", { className: "actions" }, again, more));
 }
 
 // --- rows as the model sees them

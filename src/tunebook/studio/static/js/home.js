@@ -14,6 +14,7 @@ import {
   trying,
   whole,
 } from "/static/js/core.js";
+import { pill, showMore } from "/static/js/parts.js";
 
 const STATES = ["running", "waiting", "finished", "stopped", "failed", "killed"];
 const NOT_BEGUN = 1e12; // what has not begun stands first
@@ -47,7 +48,7 @@ function row(run) {
       h("a", { className: "row-link", href: `/runs/${run.name}` }, run.name),
       run.reason && h("span", { className: "why", title: run.reason, dir: "auto" }, run.reason),
     ),
-    h("td", {}, h("span", { className: `pill ${run.state}` }, run.state)),
+    h("td", {}, pill(run.state)),
     far(run),
     h("td", { className: "num wide" }, figure(run.last.validation_loss)),
     h("td", { className: "num wide muted" }, ago(run.updated)),
@@ -195,25 +196,12 @@ function draw() {
     ),
   );
   box.replaceChildren(h("table", {}, head, h("tbody", {}, found.slice(0, shown).map(row))));
-  if (found.length > shown)
-    box.append(
-      h(
-        "div",
-        { className: "more" },
-        h(
-          "button",
-          {
-            className: "quiet",
-            type: "button",
-            onclick: () => {
-              shown += 200;
-              draw();
-            },
-          },
-          `Show more (${plural(found.length - shown, "run")})`,
-        ),
-      ),
-    );
+  const rest = found.length - shown;
+  const more = () => {
+    shown += 200;
+    draw();
+  };
+  if (rest > 0) box.append(h("div", { className: "more" }, showMore(rest, more, plural(rest, "run"))));
   if (focused) box.querySelector(`a[href="${CSS.escape(focused)}"], [aria-label="${CSS.escape(focused)}"]`)?.focus();
 }
 

@@ -1,5 +1,6 @@
 // The plan beside the page: what the answers ask for, drawn again with each of them.
 import { $, ApiError, api, bytes, figure, h, plural, seconds, toast, trying, whole } from "/static/js/core.js";
+import { quiet } from "/static/js/parts.js";
 
 const SHOWN = [
   ["training.learning_rate", "Learning rate"],
@@ -167,18 +168,10 @@ export class PlanPanel {
           "Set on the data view: ",
           h("code", {}, this.#settings.join("  ")),
           " ",
-          h(
-            "button",
-            {
-              type: "button",
-              className: "quiet",
-              onclick: () => {
-                this.#settings = [];
-                this.draw();
-              },
-            },
-            "Take it back",
-          ),
+          quiet("Take it back", () => {
+            this.#settings = [];
+            this.draw();
+          }),
         ),
       );
     if (this.#measuring === JSON.stringify([wanted.data, wanted.model]) && !known)
@@ -196,11 +189,7 @@ export class PlanPanel {
       if (made) this.#estimate = { key, made };
       this.#drawEstimate(wanted, plan);
     };
-    const button = h(
-      "button",
-      { type: "button", className: "quiet", onclick: (event) => measure(event.target) },
-      found ? "Measure again" : "Measure time and memory",
-    );
+    const button = quiet(found ? "Measure again" : "Measure time and memory", (event) => measure(event.target));
     if (!found) return void $("estimate").replaceChildren(button);
     const { seconds: time, memory_bytes: memory, disk_bytes: disk, usual } = found.made;
     const stale = found.key !== key;
@@ -227,11 +216,7 @@ export class PlanPanel {
       "div",
       { className: "advice" },
       h("p", {}, `${why[0].toUpperCase()}${why.slice(1)}.`),
-      h(
-        "button",
-        { type: "button", className: "quiet", onclick: accept },
-        `Set ${path.split(".").at(-1).replaceAll("_", " ")} to ${words(path, value)}`,
-      ),
+      quiet(`Set ${path.split(".").at(-1).replaceAll("_", " ")} to ${words(path, value)}`, accept),
     );
   }
 
@@ -240,12 +225,7 @@ export class PlanPanel {
       this.#accept.delete(path);
       this.draw();
     };
-    return h(
-      "p",
-      { className: "muted small" },
-      `Advice taken: ${path}. `,
-      h("button", { type: "button", className: "quiet", onclick: back }, "Take it back"),
-    );
+    return h("p", { className: "muted small" }, `Advice taken: ${path}. `, quiet("Take it back", back));
   }
 
   async #enqueue() {

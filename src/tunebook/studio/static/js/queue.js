@@ -1,5 +1,6 @@
 // The queue on the home view: what waits, what it is being tried with, and a form that adds a plan or a sweep.
 import { $, api, figure, h, onNews, plural, seconds, toast, trying, whole } from "/static/js/core.js";
+import { pill, quiet } from "/static/js/parts.js";
 
 let rows = [],
   working = false,
@@ -40,23 +41,11 @@ function item(row, lowest) {
   return h(
     "li",
     {},
-    h(
-      "span",
-      {},
-      h("a", { href: `/runs/${row.name}` }, row.name),
-      h("span", { className: `pill ${now.state}` }, now.state),
-    ),
+    h("span", {}, h("a", { href: `/runs/${row.name}` }, row.name), pill(now.state)),
     now.state !== "running" &&
-      h(
-        "button",
-        {
-          type: "button",
-          className: "quiet",
-          "aria-label": `Take ${row.name} out of the queue`,
-          onclick: (event) => trying(() => remove(row), event.target),
-        },
-        now.state === "waiting" ? "Remove" : "Clear",
-      ),
+      quiet(now.state === "waiting" ? "Remove" : "Clear", (event) => trying(() => remove(row), event.target), {
+        "aria-label": `Take ${row.name} out of the queue`,
+      }),
     (said || isBest) && h("small", {}, said, isBest && h("span", { className: "best" }, " · best of its sweep")),
     now.state === "running" &&
       now.optimizer_steps &&
@@ -157,6 +146,11 @@ function drawGo() {
 }
 
 function vary() {
+  const leave = () => {
+    box.remove();
+    drawGo();
+    $("vary").focus();
+  };
   const box = h(
     "div",
     { className: "vary-row" },
@@ -172,20 +166,7 @@ function vary() {
         autocomplete: "off",
       }),
     ),
-    h(
-      "button",
-      {
-        type: "button",
-        className: "quiet",
-        "aria-label": "Leave this setting as the plan has it",
-        onclick: () => {
-          box.remove();
-          drawGo();
-          $("vary").focus();
-        },
-      },
-      "✕",
-    ),
+    quiet("✕", leave, { "aria-label": "Leave this setting as the plan has it" }),
     h(
       "label",
       { className: "wholes" },

@@ -1,5 +1,6 @@
 // The report of a run, made when this view opens, in the words of `tunebook report`; and what its result can become.
 import { $, api, figure, h, plural, seconds, whole } from "/static/js/core.js";
+import { MARKS, card, pair, said, showMore } from "/static/js/parts.js";
 import { TakeAlong } from "/static/js/take-along.js";
 
 const NAMES = {
@@ -8,16 +9,7 @@ const NAMES = {
   answers: "Answers are better",
   retention: "Ability is kept",
 };
-const MARKS = { yes: "✓", no: "✕", unclear: "?" };
 const name = $("report").dataset.name;
-
-const card = (title, note, ...body) =>
-  h(
-    "section",
-    { className: "card" },
-    h("div", { className: "card-head" }, h("h2", {}, title), note && h("span", { className: "muted small" }, note)),
-    ...body,
-  );
 
 function draw(report) {
   $("headline").textContent = report.headline;
@@ -80,42 +72,21 @@ function answers(rows) {
   let shown = 5;
   const box = h("div", {});
   const fill = () => {
-    const more =
-      rows.length > shown &&
-      h(
-        "button",
-        {
-          type: "button",
-          className: "quiet",
-          onclick: () => {
-            shown += 20;
-            fill();
-          },
-        },
-        `Show more (${whole(rows.length - shown)})`,
-      );
-    box.replaceChildren(...rows.slice(0, shown).map(pair), ...(more ? [more] : []));
+    const more = showMore(rows.length - shown, () => {
+      shown += 20;
+      fill();
+    });
+    box.replaceChildren(...rows.slice(0, shown).map(both), ...more);
   };
   fill();
   return card("Answers", "likeness to the reference, greatest gain first", box);
 }
 
-function pair(row) {
-  const said = (title, answer, kind) =>
-    h(
-      "div",
-      { className: kind },
-      h("h3", {}, title, h("span", { className: "score" }, `${Math.round(answer.scores.likeness)} of 100`)),
-      h("p", { dir: "auto" }, answer.text || "(nothing)"),
-    );
-  return h(
-    "div",
-    { className: "pair" },
-    h("p", { className: "prompt", dir: "auto" }, row.prompt.trim()),
-    h("div", { className: "said" }, said("Base", row.base, "base"), said("Tuned", row.tuned, "tuned")),
-    h("details", {}, h("summary", {}, "Reference answer"), h("p", { dir: "auto" }, row.reference)),
-  );
-}
+const both = (row) =>
+  pair(row.prompt.trim(), [column("base", "Base", row.base), column("tuned", "Tuned", row.tuned)], row.reference);
+
+const column = (kind, title, { scores: found, text }) =>
+  said(kind, [title, h("span", { className: "score" }, `${Math.round(found.likeness)} of 100`)], text || "(nothing)");
 
 // Name, key, digits, factor, and how it is told.
 const SCORES = [

@@ -1,5 +1,6 @@
 // The review view: one pair at a time, blind; a verdict is kept the moment it is given, and tells whose answer was whose.
 import { $, api, confirmed, h, plural, toast, trying, whole } from "/static/js/core.js";
+import { quiet } from "/static/js/parts.js";
 
 const name = $("review").dataset.name;
 const at = `runs/${name}/review`;
@@ -285,7 +286,7 @@ function drawSummary(reviews) {
         "p",
         { className: "rejected" },
         `Checkpoint ${whole(step)} is rejected. `,
-        h("button", { type: "button", className: "quiet", onclick: () => takeBack(step) }, "Take it back in"),
+        quiet("Take it back in", () => takeBack(step)),
       ),
     );
   if (reviews.fixed)

@@ -9,7 +9,6 @@ import {
   figure,
   h,
   onNews,
-  plural,
   seconds,
   toast,
   trying,

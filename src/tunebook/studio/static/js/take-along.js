@@ -1,5 +1,6 @@
 // What a run's result can become: files that others load, a test over HTTP, a named version. The command line does it.
 import { api, h, plural, trying, whole } from "/static/js/core.js";
+import { card } from "/static/js/parts.js";
 
 const FORMATS = {
   safetensors: ["Merged weights", "for Transformers, vLLM and others"],
@@ -24,18 +25,9 @@ export class TakeAlong {
   constructor(name, report) {
     this.#name = name;
     this.#report = report;
-    this.box = h(
-      "section",
-      { className: "card take" },
-      h(
-        "div",
-        { className: "card-head" },
-        h("h2", {}, "Take it along"),
-        h("span", { className: "muted small" }, "each export is loaded again in a fresh process and compared"),
-      ),
-      this.#body,
-      this.#state,
-    );
+    const note = "each export is loaded again in a fresh process and compared";
+    this.box = card("Take it along", note, this.#body, this.#state);
+    this.box.classList.add("take");
     this.#look();
   }
 

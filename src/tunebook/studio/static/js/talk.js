@@ -1,5 +1,6 @@
 // A conversation with runs beside their base. Each run has a socket of its own, whose process holds the models.
 import { api, h, whole } from "/static/js/core.js";
+import { pair, quiet, said } from "/static/js/parts.js";
 
 const MOST = 3; // each holds a model in memory
 
@@ -94,7 +95,7 @@ export class Talk {
     const first = names.find((name) => !name.includes("@")); // a version has no base beside it
     this.#voices = names
       .slice(0, MOST)
-      .map((name) => new Voice(name, name === first, (from, said) => this.#heard(from, said)));
+      .map((name) => new Voice(name, name === first, (from, news) => this.#heard(from, news)));
     this.#begin();
     this.#drawTools();
   }
@@ -110,18 +111,10 @@ export class Talk {
   }
 
   async #drawTools() {
-    const fresh = h(
-      "button",
-      {
-        type: "button",
-        className: "quiet",
-        onclick: () => {
-          this.#voices.forEach((voice) => voice.forget());
-          this.#begin();
-        },
-      },
-      "New conversation",
-    );
+    const fresh = quiet("New conversation", () => {
+      this.#voices.forEach((voice) => voice.forget());
+      this.#begin();
+    });
     const choices = await Promise.all(this.#voices.map((voice) => this.#checkpoints(voice)));
     this.#parts.tools.replaceChildren(...choices.filter(Boolean), fresh);
   }
@@ -153,18 +146,13 @@ export class Talk {
     const columns = new Map();
     const boxes = this.#voices.flatMap((voice) =>
       voice.titles.map((title, who) => {
-        const words = h("p", { dir: "auto" }),
-          state = h("small", { className: "muted" }, "…");
-        columns.set(`${this.#voices.indexOf(voice)} ${who}`, { words, state });
-        return h("div", { className: title === "Base" ? "base" : "tuned" }, h("h3", {}, title), words, state);
+        const state = h("small", { className: "muted" }, "…");
+        const column = said(title === "Base" ? "base" : "tuned", title, "", state);
+        columns.set(`${this.#voices.indexOf(voice)} ${who}`, { words: column.querySelector("p"), state });
+        return column;
       }),
     );
-    const turn = h(
-      "div",
-      { className: "asked" },
-      h("p", { className: "prompt", dir: "auto" }, text),
-      h("div", { className: "columns" }, boxes),
-    );
+    const turn = pair(text, boxes);
     this.#turns.push(columns);
     this.#parts.box.append(turn);
     turn.scrollIntoView({ block: "nearest" });
@@ -176,25 +164,25 @@ export class Talk {
     this.#voices.forEach((voice) => voice.stop());
   }
 
-  #heard(voice, said) {
+  #heard(voice, news) {
     const columns = this.#turns.at(-1),
       place = this.#voices.indexOf(voice);
     const own = [...(columns ?? [])].filter(([key]) => key.startsWith(`${place} `)).map(([, column]) => column);
-    if (said.ready)
+    if (news.ready)
       own.forEach((column) => {
         column.state.textContent = "thinking";
       });
-    const column = own[said.who];
-    if (column && said.piece) {
-      column.words.append(said.piece);
+    const column = own[news.who];
+    if (column && news.piece) {
+      column.words.append(news.piece);
       column.state.textContent = "";
     }
-    if (column && said.done)
-      column.state.textContent = `${whole(said.tokens)} tokens, ${(said.tokens / Math.max(said.seconds, 0.01)).toFixed(1)} a second${said.broken ? ", broken off" : ""}`;
-    if (column && said.error) column.state.replaceWith(h("p", { className: "fault" }, said.error));
-    if (said.gone)
+    if (column && news.done)
+      column.state.textContent = `${whole(news.tokens)} tokens, ${(news.tokens / Math.max(news.seconds, 0.01)).toFixed(1)} a second${news.broken ? ", broken off" : ""}`;
+    if (column && news.error) column.state.replaceWith(h("p", { className: "fault" }, news.error));
+    if (news.gone)
       own.forEach((each) => {
-        if (!each.words.textContent) each.state.replaceWith(h("p", { className: "fault", role: "alert" }, said.gone));
+        if (!each.words.textContent) each.state.replaceWith(h("p", { className: "fault", role: "alert" }, news.gone));
       });
     this.#drawState();
   }

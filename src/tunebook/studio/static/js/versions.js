@@ -1,7 +1,6 @@
 // Versions on the home view: named results of runs, the current one of each name first, with what was found of it.
 import { $, ago, api, h } from "/static/js/core.js";
-
-const MARKS = { yes: "✓", no: "✕", unclear: "?" };
+import { MARKS, pill } from "/static/js/parts.js";
 
 function item(version) {
   const signs = (version.indicators ?? []).map((sign) =>
@@ -19,7 +18,7 @@ function item(version) {
       "span",
       {},
       h("a", { href: `/runs/${version.run}` }, version.version),
-      version.current && h("span", { className: "pill done" }, "current"),
+      version.current && pill("done", "current"),
     ),
     h("span", { className: "signs-small" }, signs),
     h("small", {}, [version.headline, ago(version.created)].filter(Boolean).join(" · ")),
