@@ -17,6 +17,7 @@ from tunebook.runs.metrics import columns, metric_rows
 from tunebook.runs.status import read_status
 from tunebook.runs.store import runs_folder
 from tunebook.steps import STEP_IDS
+from tunebook.workflow.measure import Measured
 from tunebook.workflow.result import load_tuned
 from tunebook.workflow.runner import run_steps
 from tunebook.workflow.start import prepare_run
@@ -73,6 +74,18 @@ def test_a_run_walks_the_ten_steps_and_leaves_its_evidence(values):
     assert json.loads((run.folder / "export" / "deployment.json").read_text())["verdict"]
     table = columns(run)
     assert len(table["seq"]) == len(table["training_loss"]) == len(steps) + len(evaluated)
+
+
+@pytest.mark.slow
+def test_rows_of_the_validation_file_are_held_out_and_never_trained(values, home):
+    held_out = write_rows(home / "held.jsonl", 8, first=36)  # four of them stand in rows.jsonl, too
+    plan = make_plan(values | {"data": {**values["data"], "validation_path": str(held_out)}})
+    run = start(values, data={"validation_path": str(held_out)}, training={**values["training"], "max_steps": 2})
+    sides = json.loads((run.folder / "data" / "split.json").read_text())
+    assert [len(sides[name]) for name in ("training", "validation")] == [36, 8]
+    assert not set(sides["training"]) & set(sides["validation"])
+    assert len(json.loads((run.folder / "evaluation" / "heldout-base.json").read_text())["per_example"]) == 8
+    assert Measured(plan).factors()["examples"] == 36
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.workflow.conftest import write_rows
 from tunebook.errors import TunebookError
 from tunebook.plan.files import make_plan
 from tunebook.runs.store import runs_folder
@@ -39,6 +40,11 @@ def test_a_data_set_without_one_trained_token_is_refused(values, home):
     row = '{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "train": false}]}\n'
     (home / "none.jsonl").write_text(row * 3)
     assert "none.jsonl" in refused(values, data={"path": str(home / "none.jsonl")})
+
+
+def test_data_that_all_stands_in_the_validation_file_is_refused(values, home):
+    write_rows(home / "held.jsonl")
+    assert "is left" in refused(values, data={"validation_path": str(home / "held.jsonl")})
 
 
 def test_an_unknown_model_is_refused(values):

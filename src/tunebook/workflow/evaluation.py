@@ -67,8 +67,7 @@ def answer_prompts(context: Context, step: int) -> dict[str, float]:
     if not len(rows):
         return {}
     examples = [context.validation_examples[int(row)] for row in rows]
-    prompts = [[int(token) for token in example.ids[: example.prompt_length]] for example in examples]
-
+    prompts = [example.prompt_ids.tolist() for example in examples]
     tell, new = context.progress("answers to held-out prompts"), plan.evaluation.max_new_tokens
 
     def answer(mine: Sequence[list[int]]) -> list[Answer]:

@@ -65,9 +65,7 @@ def held_out_prompts(context: Context) -> tuple[list[list[int]], int]:
     if path.exists():
         prompts = [answer["prompt_ids"] for answer in read_json(path)["answers"]]
     else:
-        rows = context.train_rows[:3]
-        examples = [context.examples[int(row)] for row in rows]
-        prompts = [[int(token) for token in example.ids[: example.prompt_length]] for example in examples]
+        prompts = [context.examples[int(row)].prompt_ids.tolist() for row in context.train_rows[:3]]
     return prompts, context.plan.evaluation.max_new_tokens
 
 

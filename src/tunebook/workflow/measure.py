@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import psutil
 
-from tunebook.data.gate import check_data
+from tunebook.data.gate import Checked, check_data
 from tunebook.data.split import split
 from tunebook.evaluate.generate import generate
 from tunebook.evaluate.heldout import held_out_loss
@@ -41,11 +41,12 @@ class Measured:
         self.plan = plan
         self.process_seconds = time.time() - psutil.Process().create_time()  # Python and the libraries, so far
         self.tokenizer = load_tokenizer(plan.model.name)
-        self.examples = self._examples(plan.data.path)
+        self._check_data()
         started = time.perf_counter()
-        self._examples(plan.data.path)  # as the run will find it: checked and kept
+        checked = self._check_data()  # as the run will find it: checked and kept
         self.data_seconds = time.perf_counter() - started
-        other = self._examples(plan.data.validation_path) if plan.data.validation_path else None
+        self.examples = checked.examples
+        other = checked.validation.examples if checked.validation else None
         parts = split(self.examples, plan.data, plan.training.seed, other)
         self.rows, self.held_out = parts.train_indices, parts.validation_indices
         self.validation = other or self.examples
@@ -57,9 +58,8 @@ class Measured:
         self.engine = make_engine(self.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
         self.state = TrainState(micro_batch_tokens(plan, MICRO_BATCH_TOKENS[pick_device()]))
 
-    def _examples(self, path: str) -> Any:
-        data = self.plan.data.model_copy(update={"path": path, "validation_path": None})
-        return check_data(data, Path.cwd(), self.tokenizer, cache_folder() / "data").examples
+    def _check_data(self) -> Checked:
+        return check_data(self.plan.data, Path.cwd(), self.tokenizer, cache_folder() / "data")
 
     def factors(self) -> dict[str, Any]:
         """Everything that the estimate is reckoned from, in seconds, bytes and counts."""
@@ -118,7 +118,7 @@ class Measured:
     def _answer_seconds(self) -> float:
         """All prompts answered up to the limit; fewer tokens are asked for where that takes long."""
         rows = self.held_out[: self.plan.evaluation.prompts]
-        prompts = [[int(token) for token in self.validation[int(row)].prompt_ids] for row in rows]
+        prompts = [self.validation[int(row)].prompt_ids.tolist() for row in rows]
 
         def work(tokens: int) -> None:
             generate(self.model, self.tokenizer, prompts, max_new_tokens=tokens)

@@ -62,11 +62,9 @@ def _validate(context: Context) -> dict[str, Any]:
         "tokenizer": tokenizer_fingerprint(context.tokenizer, ""),
         "data": checked.examples.fingerprint,
     }
-    if plan.data.validation_path:
-        other = plan.data.model_copy(update={"path": plan.data.validation_path, "validation_path": None})
-        held_out = check_data(other, base, context.tokenizer, cache_folder() / "data")
-        context.validation_examples = held_out.examples
-        digests["validation_data"] = held_out.examples.fingerprint
+    if checked.validation:
+        context.validation_examples = checked.validation.examples
+        digests["validation_data"] = checked.validation.examples.fingerprint
     remember_inputs(context, **digests)
     return {"rows": findings["rows"], "good": findings["good"], "problems": len(findings.get("problems", []))}
 

@@ -56,9 +56,7 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
     usual = MICRO_BATCH_TOKENS["cpu"]
     check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
     tokenizer = load_tokenizer(plan.model.name)
-    for path in filter(None, (plan.data.validation_path, plan.data.path)):
-        data = plan.data.model_copy(update={"path": path, "validation_path": None})
-        lengths = check_data(data, Path.cwd(), tokenizer, cache_folder() / "data").examples.lengths
+    lengths = check_data(plan.data, Path.cwd(), tokenizer, cache_folder() / "data").examples.lengths
     fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
     check_memory(plan, shape, int(lengths.max()), fullest, usual)
     return create_run(name, runs, plan, texts)
