@@ -1,58 +1,30 @@
-"""What is said of workers that ended, from what torchrun knows of them."""
+"""Who starts the workers of a run, and how that is said on a command line."""
 
 from __future__ import annotations
 
-import signal
-
-import pytest
-
-from tunebook.runs.store import Run
-from tunebook.workflow.launch import Crew, _killed, _sentence
+from tunebook.workflow.launch import WorkerOptions
 
 
-def failure(rank, code, time=100, message=""):
-    return {"rank": rank, "pid": 4700 + rank, "code": code, "time": time, "message": message}
-
-
-@pytest.fixture
-def run(tmp_path):
-    return Run(tmp_path / "first")
-
-
-def test_a_killed_worker_is_named_with_the_signal(run):
-    ended = [failure(0, 75, message="One is gone."), failure(1, -signal.SIGKILL, time=101)]
-    said = _sentence(run, Crew(2), ended)
-    assert "Worker 1 of 0 to 1 (process 4701) was killed by SIGKILL. No optimizer step was saved yet." in said
-    assert "`tunebook resume first --workers 2`" in said
-
-
-def test_what_torchrun_itself_killed_is_not_what_ended_the_run(run):
-    """A worker that hangs is killed half a minute after the others have given it up; others get SIGTERM."""
-    ended = [
-        failure(0, 75, message="Worker 1 hangs."),
-        failure(1, -signal.SIGKILL, time=131),
-        failure(2, -signal.SIGTERM),
+def test_worker_options_say_themselves_in_arguments_that_make_them_again():
+    assert WorkerOptions(3, True, 2, 15).arguments() == [
+        "--workers",
+        "3",
+        "--sharded",
+        "--restarts",
+        "2",
+        "--patience",
+        "15",
     ]
-    assert _killed(ended) is None
-    assert _sentence(run, Crew(3), ended) == "Worker 1 hangs."
-
-
-def test_without_a_word_the_log_is_named(run):
-    assert "run.log" in _sentence(run, Crew(2), [])
-
-
-def test_a_crew_says_itself_in_options_that_make_it_again():
-    assert Crew(3, True, 2, 15).words() == ["--workers", "3", "--sharded", "--restarts", "2", "--patience", "15"]
-    assert Crew().words() == ["--patience", "600"]
+    assert WorkerOptions().arguments() == ["--patience", "600"]
 
 
 def test_only_without_a_launcher_workers_are_started_here(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     monkeypatch.delenv("SLURM_STEP_NUM_TASKS", raising=False)
-    assert Crew(2).starts_workers
-    assert not Crew(1).starts_workers
+    assert WorkerOptions(2).starts_workers
+    assert not WorkerOptions(1).starts_workers
     for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"):
         monkeypatch.setenv(name, "2")
     monkeypatch.setenv("WORLD_SIZE", "3")
     monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
-    assert not Crew(2).starts_workers
+    assert not WorkerOptions(2).starts_workers

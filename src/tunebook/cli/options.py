@@ -18,8 +18,8 @@ set_option = click.option(
 )
 
 
-def crew_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """How many workers, and how they work together: the fields of a `Crew`."""
+def worker_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """How many workers, and how they work together: the fields of `WorkerOptions`."""
     for option in (
         click.option(
             "--patience",

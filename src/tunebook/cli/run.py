@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tunebook.cli.options import crew_options, runs_option, say, set_option
+from tunebook.cli.options import runs_option, say, set_option, worker_options
 from tunebook.errors import RunError
 from tunebook.runs.store import Run, open_run, runs_folder
 
 if TYPE_CHECKING:
     from tunebook.workers.group import Workers
-    from tunebook.workflow.launch import Crew
+    from tunebook.workflow.launch import WorkerOptions
 
 # The plan of the demo: the answers ask for more than minutes on two cores allow, so these limits are set on top.
 DEMO_SETTINGS = (
@@ -31,7 +31,7 @@ DEMO_SETTINGS = (
 @click.option("--name", help="Name of the run: small letters, digits, '.', '_', '-' [default: from the data's name].")
 @runs_option
 @set_option
-@crew_options
+@worker_options
 @click.option("--detach", is_flag=True, help="Start it in a session of its own and return its name.")
 @click.option("--selftest-resume", is_flag=True, help="Do not run it: show that a killed run of it resumes exactly.")
 def run(
@@ -41,7 +41,7 @@ def run(
     settings: tuple[str, ...],
     detach: bool,
     selftest_resume: bool,
-    **crew: Any,
+    **options: Any,
 ) -> None:
     """Run the ten steps of PLAN in this process, or on several workers that share each optimizer step.
 
@@ -60,13 +60,13 @@ def run(
         equal = " and ".join(f"{count} {what}" for what, count in found.items())
         click.echo(f"The killed and resumed run equals the straight one to the bit: {equal}.")
         return
-    from tunebook.workflow.launch import Crew, join, made_by_first
+    from tunebook.workflow.launch import WorkerOptions, join, made_by_first
 
-    asked = Crew(**crew)
+    asked = WorkerOptions(**options)
     workers = join(asked)
     made = made_by_first(workers, lambda: prepare_run(planned, name, runs_folder(runs_dir)))
     if detach:
-        start_detached(made, asked.words())
+        start_detached(made, asked.arguments())
         click.echo(made.name)
         say(f"Watch it with `tunebook status {made.name}`; end it with `tunebook stop {made.name}`.")
         return
@@ -77,11 +77,11 @@ def run(
 @click.argument("run")
 @runs_option
 @set_option
-@crew_options
+@worker_options
 @click.option("--as-planned", is_flag=True, help="Train on as the run was started, whatever its plan says now.")
 @click.option("--new", metavar="NAME", help="Start a new run with the changed plan from the weights reached so far.")
 def resume(
-    run: str, runs_dir: str | None, settings: tuple[str, ...], as_planned: bool, new: str | None, **crew: Any
+    run: str, runs_dir: str | None, settings: tuple[str, ...], as_planned: bool, new: str | None, **options: Any
 ) -> None:
     """Go on with RUN from its newest good checkpoint, or from the start where there is none.
 
@@ -91,7 +91,7 @@ def resume(
     asks for it, choose: --as-planned, or --new NAME. Other settings are taken from here on.
     """
     from tunebook.runs.status import read_status
-    from tunebook.workflow.launch import Crew, join, made_by_first
+    from tunebook.workflow.launch import WorkerOptions, join, made_by_first
 
     if as_planned and new:
         raise click.UsageError("--as-planned and --new exclude each other.")
@@ -99,9 +99,9 @@ def resume(
     if new is None and read_status(found).state == "finished":
         say(f"The run '{found.name}' is finished; there is nothing to go on with.")
         return
-    workers = join(Crew(**crew))
+    workers = join(WorkerOptions(**options))
     found = made_by_first(workers, lambda: _to_go_on_with(found, runs_folder(runs_dir), settings, as_planned, new))
-    _work(found, Crew(**crew), workers)
+    _work(found, WorkerOptions(**options), workers)
 
 
 def _to_go_on_with(found: Run, runs: Path, settings: tuple[str, ...], as_planned: bool, new: str | None) -> Run:
@@ -172,18 +172,18 @@ def demo(name: str | None, runs_dir: str | None, settings: tuple[str, ...]) -> N
     from tunebook.runs.store import free_name
     from tunebook.workers.group import ALONE
     from tunebook.workflow.demo import demo_plan, judge_demo
-    from tunebook.workflow.launch import Crew
+    from tunebook.workflow.launch import WorkerOptions
     from tunebook.workflow.start import prepare_run
 
     quiet_libraries()
     runs = runs_folder(runs_dir)
     plan, texts = demo_plan([*DEMO_SETTINGS, *settings])
     made = prepare_run(plan, name or free_name("demo", runs), runs, texts)
-    _work(made, Crew(), ALONE)
+    _work(made, WorkerOptions(), ALONE)
     click.echo(judge_demo(made))
 
 
-def _work(run: Run, crew: Crew, workers: Workers) -> None:
+def _work(run: Run, options: WorkerOptions, workers: Workers) -> None:
     """Walk the run's steps with progress on the screen; of several workers, the first alone speaks."""
     from tunebook.cli.progress import watch
     from tunebook.cli.quiet import quiet_libraries
@@ -192,8 +192,8 @@ def _work(run: Run, crew: Crew, workers: Workers) -> None:
     from tunebook.workflow.launch import work
 
     if not workers.first:
-        work(run, crew, workers, [])
+        work(run, options, workers, [])
         return
     with watch(run) as watcher:
-        work(run, crew, workers, [watcher])
+        work(run, options, workers, [watcher])
     say(f"The run '{run.name}' is finished. Everything is in {run.folder}; the report is {run.folder / 'report.html'}.")

@@ -23,6 +23,11 @@ def steps_saved(folder: Path) -> list[int]:
     return sorted((int(number) for number in numbers if number.isdigit()), reverse=True)
 
 
+def saved_at(step: int) -> str:
+    """What is kept of a run that ended early, as a sentence; step 0 for no checkpoint."""
+    return f"It is saved at optimizer step {step}." if step else "No optimizer step was saved yet."
+
+
 def damage(folder: Path, step: int) -> str:
     """What is wrong with the checkpoint of `step`, in a few words; '' when every file agrees with the manifest."""
     place = folder / f"step-{step}"

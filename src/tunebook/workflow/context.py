@@ -11,6 +11,7 @@ from typing import Any
 from tunebook.errors import Stopped
 from tunebook.files import write_json
 from tunebook.plan.schema import Plan
+from tunebook.runs.checkpoints import saved_at
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.stop import StopRequest, read_request
 from tunebook.runs.store import Run
@@ -89,10 +90,9 @@ class Context:
     def stopped(self) -> Stopped:
         """The error that ends a run that was asked to stop."""
         assert self.stop is not None
-        kept = f"It is saved at optimizer step {self.saved_step}." if self.saved_step else "Nothing was trained yet."
         return Stopped(
             f"The run '{self.run.name}' was stopped ({self.stop.who}).",
-            kept=kept,
+            kept=saved_at(self.saved_step),
             do=f"Go on with `tunebook resume {self.run.name}`.",
             exit_code=self.stop.exit_code,
         )

@@ -9,6 +9,7 @@ from typing import Any
 
 from tunebook.errors import RunError, Stopped, TunebookError
 from tunebook.evaluate.report import write_report
+from tunebook.runs.checkpoints import saved_at
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.status import read_status
@@ -102,7 +103,7 @@ def _could_not_go_on(context: Context, error: OSError) -> RunError:
     place = f": {error.filename}" if error.filename else ""
     return RunError(
         f"The run '{context.run.name}' could not go on ({error.strerror or error}{place}).",
-        kept=f"Its newest checkpoint is of optimizer step {context.saved_step}." if context.saved_step else "",
+        kept=saved_at(context.saved_step),
         do=f"Mend that, then go on with `tunebook resume {context.run.name}`.",
     )
 

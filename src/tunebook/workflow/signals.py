@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -15,7 +15,7 @@ from tunebook.workflow.context import Context
 
 @contextmanager
 def listen(context: Context) -> Iterator[None]:
-    """Turn signals into `context.stop` for the block; SIGHUP is ignored, so that closing a terminal changes nothing."""
+    """Turn signals into `context.stop` for the block."""
 
     def asked(number: int, _: FrameType | None) -> None:
         if context.stop:
@@ -29,11 +29,18 @@ def listen(context: Context) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Ray Train works in a thread and stops it itself
         yield
         return
-    before = {number: signal.signal(number, asked) for number in (signal.SIGINT, signal.SIGTERM)}
+    with handled_by(asked):
+        yield
+
+
+@contextmanager
+def handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """SIGINT and SIGTERM go to `handler` for the block; SIGHUP is ignored: closing a terminal changes nothing."""
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     if hasattr(signal, "SIGHUP"):
         before[signal.SIGHUP] = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

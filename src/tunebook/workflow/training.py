@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebook.errors import CheckpointError, RunError, WorkerLost
 from tunebook.files import read_json
-from tunebook.runs.checkpoints import damage, newest_good, recover, rotate, steps_saved
+from tunebook.runs.checkpoints import damage, newest_good, recover, rotate, saved_at, steps_saved
 from tunebook.train.checkpoint import load_checkpoint, save_checkpoint
 from tunebook.train.loop import Job, train
 from tunebook.train.optim import load_optimizer_tensors, optimizer_tensors
@@ -116,10 +116,10 @@ def _saved_after_loss(context: Context, error: WorkerLost) -> WorkerLost:
     workers, step, folder = context.workers, context.state.step, context.path("checkpoints")
     if workers.first and not workers.sharded and step and step not in steps_saved(folder):
         save(context, context.state)
-    saved = steps_saved(folder)
-    kept = f"It is saved at optimizer step {saved[0]}." if saved else "No optimizer step was saved yet."
     return WorkerLost(
-        error.what, kept=kept, do=f"Go on with `tunebook resume {context.run.name}` on any number of workers."
+        error.what,
+        kept=saved_at(max(steps_saved(folder), default=0)),
+        do=f"Go on with `tunebook resume {context.run.name}` on any number of workers.",
     )
 
 
