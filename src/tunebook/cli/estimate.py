@@ -28,11 +28,11 @@ def estimate(plan: Path, settings: tuple[str, ...], workers: int, device: str | 
     from tunebook.cli.quiet import quiet_libraries
 
     quiet_libraries()
-    from tunebook.workflow.scaling import estimate_here
+    from tunebook.workflow.estimate import estimate_on_workers
     from tunebook.workflow.start import read_plan
 
     say("Measuring a few steps ...")
-    found = estimate_here(read_plan(plan, list(settings)), workers)
+    found = estimate_on_workers(read_plan(plan, list(settings)), workers)
     if as_json:
         print_json(found.to_json())
         return

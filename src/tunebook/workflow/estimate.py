@@ -17,13 +17,15 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+import torch
 
 from tunebook.plan import when
 from tunebook.plan.schema import Plan
 from tunebook.workflow import timings
-from tunebook.workflow.hardware import keep_memory
+from tunebook.workflow.hardware import keep_memory, threads_of_each
 from tunebook.workflow.measure import Measured
 
 USUAL = {"small": "30 minutes to 2 hours", "medium": "2 to 8 hours", "large": "8 to 24 hours"}
@@ -31,6 +33,7 @@ BAND = 1.8  # standard deviations to either side: some 93 of 100 runs
 _PROCESS = 6.0  # seconds to start Python and load the libraries, where that was not seen
 _DISK = 3e8  # bytes a second, hashed and synced
 _REPORT = 1.0
+_LOOPBACK = 1e9  # bytes a second that two gloo workers on one machine sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +83,31 @@ def make_estimate(plan: Plan) -> Estimate:
             **factors,
             **counts,
             "runs_learned_from": len(seen),
+            "parts": {name: round(value, 1) for name, value in parts.items()},
+        },
+    )
+
+
+def estimate_on_workers(plan: Plan, workers: int) -> Estimate:
+    """The plan on `workers` of this machine's processes: steps are measured with the threads that each will have."""
+    if workers == 1:
+        return make_estimate(plan)
+    torch.set_num_threads(threads_of_each(workers))
+    found = make_estimate(plan)
+    parts = dict(found.factors["parts"])
+    before = sum(parts.values())
+    gradient_bytes = 4 * found.factors["trainable_parameters"]
+    parts["training"] /= workers
+    parts["communication"] = found.optimizer_steps * 2 * (workers - 1) / workers * gradient_bytes / _LOOPBACK
+    parts["evaluations"] /= workers
+    ratio = sum(parts.values()) / before
+    return replace(
+        found,
+        seconds={name: value * ratio for name, value in found.seconds.items()},
+        memory_bytes=workers * found.memory_bytes,
+        factors={
+            **found.factors,
+            "workers": workers,
             "parts": {name: round(value, 1) for name, value in parts.items()},
         },
     )

@@ -7,27 +7,22 @@
     fully_shard = (W - 1) / W x bytes / link, for the layers' weights twice a micro-batch and their gradients once
 
 The link is the slowest that a ring over all devices crosses: within one machine, or between machines shared by their
-devices. Numbers are float32, as Tunebook trains. `here` is this machine's processor, its constants measured.
+devices. Numbers are float32, as Tunebook trains.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from tunebook.errors import RunError
 from tunebook.model.sources import read_config
 from tunebook.plan.facts import Facts, optimizer_steps
 from tunebook.plan.schema import Plan
-from tunebook.workflow.hardware import threads_of_each
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, micro_batch_tokens
-
-if TYPE_CHECKING:
-    from tunebook.workflow.estimate import Estimate
 
 _REACHED = 0.5  # share of a GPU's arithmetic that training reaches: assumed, not measured
 _NUMBER = 4  # bytes of a float32
-_LOOPBACK = 1e9  # bytes a second that two gloo workers on one machine sum
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,93 +88,81 @@ def scale(plan: Plan, facts: Facts, workers: int, device: str, *, sharded: bool 
             f"The tokens of {plan.data.path} are not known, so neither is the time.",
             do="Put the model's tokenizer into its folder: the weights themselves are not needed.",
         )
-    config = read_config(plan.model.name)
-    numbers = parameters_of(config)
-    shape = Shape.of(config, _NUMBER * numbers)
-    split = [sharded] if sharded is not None else [False, True]
-    for each in split:
-        found = _reckon(plan, facts, workers, DEVICES[device], shape, numbers, config, each)
+    work = _Work.of(plan, facts)
+    for split in [sharded] if sharded is not None else [False, True]:
+        found = _reckon(work, DEVICES[device], workers, split=split)
         if found.fits:
             break
     return found
 
 
-def _reckon(
-    plan: Plan,
-    facts: Facts,
-    workers: int,
-    device: Device,
-    shape: Shape,
-    numbers: int,
-    config: dict[str, Any],
-    split: bool,
-) -> Scaled:
-    steps = optimizer_steps(plan, facts)
-    assert facts.tokens is not None
-    tokens = facts.tokens / max(1, facts.training) * min(plan.training.batch_size, facts.training)  # of one step
-    lora = plan.training.method == "lora"
-    trained = _lora_numbers(plan, shape) if lora else numbers
-    compute = (4 if lora else 6) * numbers * tokens / (workers * device.arithmetic * _REACHED)
-    budget = min(micro_batch_tokens(plan, MICRO_BATCH_TOKENS["cuda"]), tokens / workers)
-    budget = max(budget, facts.longest or 0)  # a longer example goes alone
-    whole = _embedding_numbers(config) if split else 0  # stays whole on every device
-    link, ring = slowest_link(device, workers), (workers - 1) / workers
-    if split:
-        passes = max(1.0, tokens / workers / budget)
-        moved = (
-            2 * (numbers - whole) * passes + (trained if lora else trained - whole) * passes + 2 * whole * (not lora)
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a plan asks of all devices together. `embedding`: parameters that stay whole where the others are split."""
+
+    optimizer_steps: int
+    tokens: float  # of one optimizer step
+    at_once: int  # tokens of a micro-batch
+    longest: int
+    shape: Shape
+    parameters: int
+    embedding: int
+    trained: int
+    lora: bool
+
+    @staticmethod
+    def of(plan: Plan, facts: Facts) -> _Work:
+        assert facts.tokens is not None
+        config = read_config(plan.model.name)
+        parameters = parameters_of(config)
+        shape = Shape.of(config, _NUMBER * parameters)
+        lora = plan.training.method == "lora"
+        return _Work(
+            optimizer_steps=optimizer_steps(plan, facts),
+            tokens=facts.tokens / max(1, facts.training) * min(plan.training.batch_size, facts.training),
+            at_once=micro_batch_tokens(plan, MICRO_BATCH_TOKENS["cuda"]),
+            longest=facts.longest or 0,
+            shape=shape,
+            parameters=parameters,
+            embedding=_embedding_parameters(config),
+            trained=_lora_parameters(plan, shape) if lora else parameters,
+            lora=lora,
         )
-    else:
-        moved = 2.0 * trained
-    communication = ring * moved * _NUMBER / link
-    parts = workers if split else 1
-    held = _NUMBER * (
-        whole + (numbers - whole) / parts + 3 * (trained - whole * (not lora)) / parts + 3 * whole * (not lora)
-    )
-    gathered = 2 * _NUMBER * (numbers - whole) / max(1, shape.layers) if split else 0.0
-    memory = held + gathered + budget * shape.bytes_per_token()
+
+    def copied(self) -> tuple[float, float]:
+        """(numbers that each device sends a step, numbers that it holds) where each has a copy of the model."""
+        return 2.0 * self.trained, self.parameters + 3.0 * self.trained
+
+    def split(self, workers: int, passes: float) -> tuple[float, float]:
+        """The same where the layers are split; a step takes so many forward and backward `passes`."""
+        layers = self.parameters - self.embedding
+        trained_whole = 0 if self.lora else self.embedding
+        trained_parts = self.trained - trained_whole
+        sent = (2 * layers + trained_parts) * passes + 2 * trained_whole
+        held = self.embedding + 3 * trained_whole + (layers + 3 * trained_parts) / workers
+        return sent, held + 2 * layers / max(1, self.shape.layers)  # two layers are put together at a time
+
+
+def _reckon(work: _Work, device: Device, workers: int, *, split: bool) -> Scaled:
+    tokens = work.tokens / workers
+    at_once = max(min(work.at_once, tokens), work.longest)  # a longer example goes alone
+    sent, held = work.split(workers, max(1.0, tokens / at_once)) if split else work.copied()
+    memory = _NUMBER * held + at_once * work.shape.bytes_per_token()
+    compute = (4 if work.lora else 6) * work.parameters * tokens / (device.arithmetic * _REACHED)
+    communication = (workers - 1) / workers * sent * _NUMBER / slowest_link(device, workers)
     step = compute + communication
     return Scaled(
-        workers,
-        device.name,
-        "fully_shard" if split else "all-reduce",
-        steps,
-        step,
-        steps * step,
-        communication / step,
-        memory,
-        device.memory,
-        numbers,
-        memory <= 0.95 * device.memory,
-    )
-
-
-def estimate_here(plan: Plan, workers: int) -> Estimate:
-    """The plan on `workers` of this machine's processes: steps are measured with the threads that each will have."""
-    import torch
-
-    from tunebook.workflow.estimate import make_estimate
-
-    if workers == 1:
-        return make_estimate(plan)
-    torch.set_num_threads(threads_of_each(workers))
-    found = make_estimate(plan)
-    parts = dict(found.factors["parts"])
-    before = sum(parts.values())
-    gradients = _NUMBER * found.factors["trainable_parameters"]
-    parts["training"] /= workers
-    parts["communication"] = found.optimizer_steps * 2 * (workers - 1) / workers * gradients / _LOOPBACK
-    parts["evaluations"] /= workers
-    ratio = sum(parts.values()) / before
-    return replace(
-        found,
-        seconds={name: value * ratio for name, value in found.seconds.items()},
-        memory_bytes=workers * found.memory_bytes,
-        factors={
-            **found.factors,
-            "workers": workers,
-            "parts": {name: round(value, 1) for name, value in parts.items()},
-        },
+        workers=workers,
+        device=device.name,
+        parallelism="fully_shard" if split else "all-reduce",
+        optimizer_steps=work.optimizer_steps,
+        seconds_per_step=step,
+        seconds=work.optimizer_steps * step,
+        communication_share=communication / step,
+        memory_bytes=memory,
+        device_bytes=device.memory,
+        parameters=work.parameters,
+        fits=memory <= 0.95 * device.memory,
     )
 
 
@@ -196,13 +179,13 @@ def parameters_of(config: dict[str, Any]) -> int:
     keys = int(config.get("num_key_value_heads") or heads)
     attention = 2 * width * heads * size + 2 * width * keys * size
     inside = 3 * width * int(config["intermediate_size"])
-    return layers * (attention + inside + 2 * width) + width + _embedding_numbers(config)
+    return layers * (attention + inside + 2 * width) + width + _embedding_parameters(config)
 
 
-def _embedding_numbers(config: dict[str, Any]) -> int:
+def _embedding_parameters(config: dict[str, Any]) -> int:
     tables = 1 if config.get("tie_word_embeddings") else 2
     return tables * int(config["vocab_size"]) * int(config["hidden_size"])
 
 
-def _lora_numbers(plan: Plan, shape: Shape) -> int:
+def _lora_parameters(plan: Plan, shape: Shape) -> int:
     return plan.lora.rank * shape.layers * (8 * shape.width + 3 * (shape.width + shape.inner))
