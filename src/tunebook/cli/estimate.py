@@ -53,12 +53,12 @@ def estimate(plan: Path, settings: tuple[str, ...], workers: int, device: str | 
 def _computed(plan: Path, settings: tuple[str, ...], workers: int, device: str, as_json: bool) -> None:
     """What the plan takes on devices that are not here."""
     from tunebook.cli.progress import duration
-    from tunebook.workflow.planning import measure
+    from tunebook.workflow.planning import find_facts
     from tunebook.workflow.scaling import scale
     from tunebook.workflow.start import read_plan
 
     read = read_plan(plan, list(settings))
-    found = scale(read, measure(read, plan.absolute().parent), workers, device)
+    found = scale(read, find_facts(read, plan.absolute().parent), workers, device)
     if as_json:
         print_json(found.to_json())
         return

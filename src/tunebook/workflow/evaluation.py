@@ -1,25 +1,20 @@
-"""What a run measures on the way: held-out loss, answers, general ability; and whether memory is enough for it."""
+"""What a run measures on the way: held-out loss, answers, general ability."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
-
-import numpy as np
 
 from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.generate import Answer, generate
 from tunebook.evaluate.heldout import HeldOut, held_out_loss
 from tunebook.evaluate.retention import Probes, Question, load_probes, measure_retention
 from tunebook.evaluate.scores import corpus_scores
-from tunebook.train.loop import Job, out_of_memory, rehearse
 from tunebook.workflow.context import Context
+from tunebook.workflow.out_of_memory import within_memory
 
-T = TypeVar("T")
 ANSWER_TOKENS = 4096  # through the model at once when prompts are answered, as long as memory allows
-FEWEST_TOKENS = 32  # memory that does not hold so few holds nothing
 
 
 def evaluate(context: Context, step: int) -> dict[str, float]:
@@ -131,23 +126,6 @@ def measure_retention_of(context: Context, name: str) -> None:
     context.keep(found.to_json(), "evaluation", f"retention-{name}.json")
 
 
-def within_memory(context: Context, what: str, tokens: int, work: Callable[[int], T]) -> T:
-    """`work(tokens)`, that many tokens at once; half as many whenever memory runs out, and from then on.
-
-    Not where the model is split over workers: the others are in mid-layer, and could not begin again with this one.
-    """
-    tokens = min(tokens, context.at_once.get(what, tokens))
-    while True:
-        try:
-            return work(tokens)
-        except (MemoryError, RuntimeError) as error:
-            if context.workers.sharded or not out_of_memory(error) or tokens < 2 * FEWEST_TOKENS:
-                raise
-        tokens = context.at_once[what] = tokens // 2
-        message = f"Memory ran out in {what}; at most {tokens} tokens go through the model at once there now."
-        context.emit("warning", code="out_of_memory", message=message)
-
-
 def measure_base(context: Context) -> dict[str, float]:
     """What the base answers and loses on held-out data, and in how many seconds each.
 
@@ -164,27 +142,3 @@ def measure_base(context: Context) -> dict[str, float]:
     clock.append(time.perf_counter())
     names = ("held_out_seconds", "answer_seconds", "retention_seconds")
     return {name: after - before for name, before, after in zip(names, clock, clock[1:], strict=False)}
-
-
-def rehearse_longest(context: Context, job: Job) -> None:
-    """Take the longest examples through training and evaluation before step 1: in hour three it would be too late."""
-    longest = [context.examples[int(row)] for row in _longest(context.examples, context.train_rows, context)]
-    rehearse(job, context.state, longest)
-    held_out = _longest(context.validation_examples, context.validation_rows, context)
-    context.engine.model.eval()
-    within_memory(
-        context,
-        "evaluation",
-        context.state.micro_batch_tokens,
-        lambda tokens: held_out_loss(context.engine, context.validation_examples, held_out, tokens),
-    )
-    tokens = sum(len(row.ids) for row in longest)
-    message = f"Rehearsed on the longest examples ({tokens} tokens at once): they fit in memory."
-    context.emit("log", message=message)
-
-
-def _longest(examples: Any, rows: Any, context: Context) -> list[int]:
-    """The longest of `rows` that make one micro-batch; at least one, where there are any."""
-    by_length = rows[np.argsort(-examples.lengths[rows], kind="stable")]
-    fit = np.cumsum(examples.lengths[by_length]) <= context.state.micro_batch_tokens
-    return [int(row) for row in by_length[: max(1, int(fit.sum()))]]

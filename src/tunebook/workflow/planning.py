@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunebook.data.gate import examine
+from tunebook.data.gate import Checked, examine
 from tunebook.data.read import open_source
 from tunebook.data.split import split
 from tunebook.data.survey import Settings
@@ -68,7 +68,7 @@ def plan_run(
     if faults or plan is None:
         raise PlanError("No plan was made.", kept="Nothing was written.", do="Mend this:", faults=faults)
     plan = with_hash(plan, folder)
-    facts = measure(plan, folder)
+    facts = find_facts(plan, folder)
     plan = take_advice(plan, accept, facts)
     return Planned(plan, facts, advise(plan, facts))
 
@@ -121,37 +121,38 @@ def with_hash(plan: Plan, folder: Path) -> Plan:
     return plan.model_copy(update={"model": model, "origins": {**plan.origins, "model.sha256": origin}})
 
 
-def measure(plan: Plan, folder: Path) -> Facts:
-    """Look at the data. Tokens are counted where the model's tokenizer is here and the file is not large.
+def find_facts(plan: Plan, folder: Path) -> Facts:
+    """Look at the data. Tokens are counted where the model's tokenizer is here and the files are not large.
 
     DataError when no row can be trained.
     """
-    size = sum(
-        file.stat().st_size for path in _data_files(plan, folder) for file in open_source(path, plan.data.columns).files
-    )
+    paths, columns = _data_files(plan, folder), plan.data.columns
+    size = sum(file.stat().st_size for path in paths for file in open_source(path, columns).files)
     tokenizer = tokenizer_at_hand(_model_here(plan, folder)) if size <= _LARGE else None
     settings = Settings(plan.data.max_length, plan.data.too_long, plan.data.duplicates)
-    checked = [
-        examine(path, plan.data.columns, tokenizer, settings, cache_folder() / "data")
-        for path in _data_files(plan, folder)
-    ]
-    found = checked[0].findings
+    checked = [examine(path, columns, tokenizer, settings, cache_folder() / "data") for path in paths]
+    train, validation = checked[0], checked[1] if len(checked) > 1 else None
+    found = train.findings
     examples = found.examples if found.tokens else found.good - found.duplicates * (plan.data.duplicates == "drop")
     if examples < 1:
         faults = [Fault(f"line {item.line}", item.message) for item in found.problems[:5]]
         what = f"Nothing in {plan.data.path} can be trained: none of its {found.rows:,} rows is left."
         raise DataError(what, kept="Nothing was written.", do="Mend the rows, or raise data.max_length.", faults=faults)
-    if not found.tokens:
-        apart = len(checked) > 1
-        held_out = checked[1].findings.good if apart else round(plan.data.validation_share * examples)
-        training = examples if apart else examples - held_out
-        return Facts(found.rows, examples, training, held_out, bad=found.bad)
-    others = checked[1].examples if len(checked) > 1 else None
-    sides = split(checked[0].examples, plan.data, plan.training.seed, others)
-    rows = checked[0].examples
+    if found.tokens:
+        return _counted(plan, train, validation)
+    held_out = validation.findings.good if validation else round(plan.data.validation_share * examples)
+    training = examples if validation else examples - held_out
+    return Facts(found.rows, examples, training, held_out, bad=found.bad)
+
+
+def _counted(plan: Plan, train: Checked, validation: Checked | None) -> Facts:
+    """What tokenized data says, split as the run will split it."""
+    rows, found = train.examples, train.findings
+    assert found.tokens
+    sides = split(rows, plan.data, plan.training.seed, validation.examples if validation else None)
     return Facts(
         found.rows,
-        examples,
+        found.examples,
         training=len(sides.train_indices),
         validation=len(sides.validation_indices),
         tokens=int(rows.lengths[sides.train_indices].sum()),

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from tunebook.errors import RunError
 from tunebook.files import read_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
@@ -13,6 +11,7 @@ from tunebook.model.sources import load_model, load_tokenizer, weights_sha256
 from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.store import Run
 from tunebook.train.checkpoint import load_checkpoint
+from tunebook.workers.sharding import fill
 
 
 def result_step(run: Run) -> int:
@@ -57,8 +56,6 @@ def load_tuned(run: Run, step: int | None = None) -> tuple[Any, Any]:
             f"The checkpoint of '{run.name}' does not fit its base model ({missing[0]} is on one side only).",
             do="Put back the base model that the run was made from.",
         )
-    with torch.no_grad():
-        for name, parameter in parameters.items():
-            parameter.copy_(saved.weights[name])
+    fill(parameters, saved.weights)
     model.eval()
     return model, tokenizer

@@ -80,7 +80,7 @@ def _lead(run: Run, watchers: list[Callable[[Event], None]], workers: Workers) -
             check_settings(context)
             with listen(context), context.closing:
                 for step in context.plan.workflow.order:
-                    _take(context, step)
+                    _run_step(context, step)
         except Stopped as error:
             _end(context, "stopped", str(error))
             raise
@@ -116,7 +116,7 @@ def _end(context: Context, state: str, reason: str = "") -> None:
             write_report(context.run.folder)
 
 
-def _take(context: Context, step: str) -> None:
+def _run_step(context: Context, step: str) -> None:
     """Run one step and say how it went."""
     if context.workers.alone and context.asked_to_stop():
         raise context.stopped()

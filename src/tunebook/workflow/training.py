@@ -15,7 +15,8 @@ from tunebook.train.optim import load_optimizer_tensors, optimizer_tensors
 from tunebook.train.state import TrainState
 from tunebook.workers.sharding import fill
 from tunebook.workflow.context import Context
-from tunebook.workflow.evaluation import evaluate, measure_base, rehearse_longest
+from tunebook.workflow.evaluation import evaluate, measure_base
+from tunebook.workflow.out_of_memory import rehearse_longest
 from tunebook.workflow.prepare import settle_totals
 from tunebook.workflow.time_left import TimeLeft
 
