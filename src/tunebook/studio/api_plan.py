@@ -12,13 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter
-from pydantic import Field
 from starlette.responses import Response
 
-from tunebook.errors import Fault, PlanError
-from tunebook.pages.answers import check_answers, kept_answers
+from tunebook.errors import PlanError
 from tunebook.plan.advice import advise
-from tunebook.plan.compile import compile_plan
 from tunebook.plan.facts import Facts
 from tunebook.plan.files import save_plan, values_by_path
 from tunebook.plan.learning_rate import multiplier
@@ -26,9 +23,10 @@ from tunebook.plan.rules.describe import describe
 from tunebook.plan.schema import Plan
 from tunebook.plan.view import plan_json
 from tunebook.runs.store import check_free, check_name, free_name
-from tunebook.studio.api_runs import Here, Nothing
+from tunebook.studio.api_runs import Here
 from tunebook.studio.command import call, call_json, failure
 from tunebook.studio.place import Place
+from tunebook.studio.planning import Wanted, compile_wanted, keep_answers
 from tunebook.studio.reply import Json, tell
 
 routes = APIRouter(prefix="/api")
@@ -37,18 +35,8 @@ _SHAPE = 1000  # steps of a curve whose length is not known
 _known: dict[str, Facts] = {}
 
 
-class Wanted(Nothing):
-    """Which page's answers, on what data, with which model. `accept` names the paths whose advice is taken."""
-
-    page: str
-    data: str = ""
-    model: str = Field("smollm2-135m", max_length=1000)
-    accept: list[str] = Field([], max_length=100)
-    settings: list[str] = Field([], max_length=100)
-
-
 class Started(Wanted):
-    """The same, and what the run is to be called; nothing for a name that is free. `queue`: it waits for its turn."""
+    """A plan, and what its run is to be called; nothing for a name that is free. `queue`: it waits for its turn."""
 
     name: str = ""
     queue: bool = False
@@ -62,7 +50,7 @@ def plan(wanted: Wanted, place: Here) -> Response:
     """
     try:
         facts = _known.get(_key(wanted, place))
-        made = _compile(wanted, place, facts)
+        made = compile_wanted(wanted, place, facts)
     except PlanError as error:
         return Json(tell(error))
     value = plan_json(made, advise(made, facts), facts)
@@ -77,9 +65,7 @@ def facts(wanted: Wanted, place: Here) -> Response:
     """Look at the data with the model's tokenizer, as `tunebook plan` does; seconds the first time, then known."""
     key = _key(wanted, place)
     if key not in _known:
-        made = _compile(wanted, place, None)
-        kept = {path: value for path, value in values_by_path(made).items() if path.startswith("data.")}
-        sets = [f"--set={path}={json.dumps(value)}" for path, value in kept.items() if path != "data.path" and value]
+        sets = [f"--set={path}={json.dumps(value)}" for path, value in _read_by_facts(compile_wanted(wanted, place))]
         arguments = ["plan", "--json", f"--data={place.data_file(wanted.data)}", f"--model={wanted.model}", *sets]
         found = call_json(arguments, place.folder)["facts"]
         _known[key] = Facts(**{name: found[name] for name in Facts.__dataclass_fields__})
@@ -89,8 +75,7 @@ def facts(wanted: Wanted, place: Here) -> Response:
 @routes.post("/estimate")
 def estimate(wanted: Wanted, place: Here) -> Response:
     """What the run will take: a few steps are measured by `tunebook estimate`, in a process of its own."""
-    path = place.data_file(wanted.data)
-    made = _here(_compile(wanted, place, _known.get(_key(wanted, place)), str(path)), place)
+    made = compile_wanted(wanted, place, _known.get(_key(wanted, place)), whole_paths=True)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "plan.yaml"
         save_plan(made, file)
@@ -103,7 +88,7 @@ def start(wanted: Started, place: Here) -> Response:
     path = place.data_file(wanted.data)
     name = check_name(wanted.name) if wanted.name else free_name(path.stem, place.runs)
     check_free(name, place.runs)
-    made = _here(_compile(wanted, place, _known.get(_key(wanted, place)), str(path)), place)
+    made = compile_wanted(wanted, place, _known.get(_key(wanted, place)), whole_paths=True)
     file = place.plan_file(name)
     save_plan(made, file)
     words = [f"--name={name}", f"--runs={place.runs}"]
@@ -111,73 +96,31 @@ def start(wanted: Started, place: Here) -> Response:
     done = call([*words, "--", str(file)], place.folder)
     if done.returncode:
         raise failure(done)
-    _keep_answers(wanted.page, place, place.run(name).folder)
+    keep_answers(wanted, place, place.run(name).folder)
     return Json({"started": name}, 202)
 
 
-def _compile(wanted: Wanted, place: Place, facts: Facts | None, data: str = "") -> Plan:
-    """The plan, or PlanError with every fault, unfinished answers among them."""
-    page = place.page(wanted.page).require()
-    path = place.answers_file(wanted.page)
-    given = kept_answers(path, page)[0].values if path.exists() else {}
-    values, faults = check_answers(page, given)
-    unfinished = [Fault(_question(page, fault.where), fault.message) for fault in faults]
-    named = {fault.where.removesuffix(".custom") for fault in faults}
-    try:
-        made = compile_plan(
-            page,
-            values,
-            data or wanted.data or "data.jsonl",
-            wanted.model or "?",
-            wanted.settings,
-            wanted.accept,
-            facts,
-        )
-    except PlanError as error:
-        others = [
-            Fault(_question(page, fault.where), fault.message) for fault in error.faults if fault.where not in named
-        ]
-        raise PlanError(error.what, do=error.do, faults=[*unfinished, *others]) from error
-    if unfinished:
-        raise PlanError("Some answers are not finished.", do="Answer what is named below.", faults=unfinished)
-    return made
-
-
-def _here(plan: Plan, place: Place) -> Plan:
-    """`plan` with a model of the working folder named by its whole path: paths in a plan count from the plan's own."""
-    here = place.folder / plan.model.name
-    return (
-        plan.model_copy(update={"model": plan.model.model_copy(update={"name": str(here)})}) if here.exists() else plan
-    )
-
-
-def _question(page: Any, name: str) -> str:
-    asked = next((part.question for part in page.questions if part.id == name.removesuffix(".custom")), name)
-    return str(asked)
-
-
 def _key(wanted: Wanted, place: Place) -> str:
-    """What facts depend on: the file as it is now, the model, and how rows are read."""
+    """What facts depend on: the files as they are now, the model, and how rows are read and held out."""
     if not wanted.data:
         return ""
-    found = place.data_file(wanted.data).stat()
-    made = _compile(wanted, place, None)
-    return json.dumps(
-        [str(place.folder), wanted.data, found.st_mtime_ns, found.st_size, wanted.model, made.data.model_dump()]
-    )
+    place.data_file(wanted.data)  # a file that is not there is said before anything else
+    made = compile_wanted(wanted, place)
+    files = [place.data_file(path) for path in (made.data.path, made.data.validation_path) if path]
+    stamps = [(str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files]
+    return json.dumps([stamps, wanted.model, _read_by_facts(made)])
+
+
+def _read_by_facts(plan: Plan) -> list[tuple[str, Any]]:
+    """The values that decide what is found in the data, but for the data itself."""
+    return [
+        (path, value)
+        for path, value in values_by_path(plan).items()
+        if path == "training.seed" or (path.startswith("data.") and path != "data.path" and value is not None)
+    ]
 
 
 def _places(steps: int) -> list[int]:
     """Steps at which the curve is drawn, the first ones of a short rise among them."""
     even = {round(place * steps / _POINTS) for place in range(_POINTS + 1)}
     return sorted(even | set(range(min(steps, 4))))
-
-
-def _keep_answers(key: str, place: Place, folder: Path) -> None:
-    """The page and the answers that the plan was made of, kept with the run."""
-    source = place.page_files()[key]
-    path = place.answers_file(key)
-    if path.exists():
-        (folder / "answers.yaml").write_bytes(path.read_bytes())
-    if isinstance(source, Path):
-        (folder / "page.md").write_bytes(source.read_bytes())

@@ -63,8 +63,10 @@ def page(key: str, place: Here) -> Response:
     found = place.page(key)
     if not found.ok:
         return draw("author", here="home", key=key)
-    titles = {row.title: name for name, row in ((name, place.page(name)) for name in place.page_files())}
-    return draw("page", here="pages", page=found, key=key, titles=titles, data=place.data_files())
+    rows = [page_row(place, name) for name in place.page_files()]
+    others = [row for row in rows if row["answered"] and row["key"] != key]  # whose answers may go into the plan, too
+    titles = {row["title"]: row["key"] for row in rows}
+    return draw("page", here="pages", page=found, key=key, titles=titles, others=others, data=place.data_files())
 
 
 @routes.get("/author")

@@ -257,6 +257,7 @@ async function load() {
 
 onNews((news) => {
   if (news.answers === key && !sending) load().catch(() => {});
+  if (plan.others.includes(news.answers)) plan.draw();
 });
 addEventListener("beforeunload", (event) => {
   if (waiting.size) {
@@ -267,4 +268,4 @@ addEventListener("beforeunload", (event) => {
 load().catch((error) => {
   $("saved").textContent = error.message;
 });
-feed.follow({ answers: [key] });
+feed.follow({ answers: [key, ...plan.others] });

@@ -16,6 +16,7 @@ const SHOWN = [
 
 export class PlanPanel {
   #key;
+  #others = [...document.querySelectorAll("#others input")]; // a box for each other page that has answers
   #accept = new Set();
   #settings = [];
   #asked = 0;
@@ -29,6 +30,10 @@ export class PlanPanel {
     if (kept.model) $("model").value = kept.model;
     this.#accept = new Set(kept.accept ?? []);
     this.#settings = kept.settings ?? [];
+    for (const box of this.#others) {
+      box.checked = (kept.others ?? []).includes(box.value);
+      box.addEventListener("change", () => this.draw());
+    }
     this.#fromAddress();
     $("data").addEventListener("change", () => this.draw());
     $("model").addEventListener("change", () => this.draw());
@@ -36,9 +41,15 @@ export class PlanPanel {
     $("enqueue").addEventListener("click", () => this.#enqueue());
   }
 
+  /** The keys of pages whose answers can go into this plan, too. */
+  get others() {
+    return this.#others.map((box) => box.value);
+  }
+
   #wanted() {
     return {
       page: this.#key,
+      others: this.#others.filter((box) => box.checked).map((box) => box.value),
       data: $("data").value,
       model: $("model").value.trim(),
       accept: [...this.#accept],
@@ -92,7 +103,7 @@ export class PlanPanel {
 
   /** Rows and tokens, looked at once for a file; what fails there is said, and the plan stays. */
   async #measure(wanted) {
-    const key = JSON.stringify([wanted.data, wanted.model]);
+    const key = looked(wanted);
     if (this.#measuring === key) return;
     this.#measuring = key;
     $("plan").append(h("p", { className: "muted small measuring" }, "Looking at the data …"));
@@ -145,7 +156,12 @@ export class PlanPanel {
         h("span", {}, steps ? plural(steps, "step") : "shape only"),
       ),
       ...(facts ? [facts] : []),
-      h("dl", { className: "values" }, rows),
+      h(
+        "dl",
+        { className: "values" },
+        rows,
+        wanted.others.length > 0 && answered(plan).map(([path, item]) => named(path, item)),
+      ),
       ...plan.advice.map((item) => this.#advice(item)),
       ...[...this.#accept].map((path) => this.#accepted(path)),
       ...(plan.not_understood.length
@@ -174,7 +190,7 @@ export class PlanPanel {
           }),
         ),
       );
-    if (this.#measuring === JSON.stringify([wanted.data, wanted.model]) && !known)
+    if (this.#measuring === looked(wanted) && !known)
       $("plan").append(h("p", { className: "muted small measuring" }, "Looking at the data …"));
   }
 
@@ -250,7 +266,22 @@ function words(path, value) {
   if (path === "training.method") return value === "lora" ? "adapters (LoRA)" : "every weight";
   if (Array.isArray(value))
     return value.length ? value.map((item) => String(item).replaceAll("_", " ")).join(", ") : "none";
+  if (value !== null && typeof value === "object") return JSON.stringify(value);
   return typeof value === "number" ? figure(value) : String(value ?? "none");
+}
+
+/** What the data is looked at for: another look is needed once this is another. */
+const looked = ({ data, model, others, settings }) => JSON.stringify([data, model, others, settings]);
+
+/** Values that answers set and no row above shows: with several pages, there may be any. */
+function answered(plan, at = "") {
+  return Object.entries(plan).flatMap(([name, value]) => {
+    const path = at + name;
+    if (value === null || typeof value !== "object" || Array.isArray(value)) return [];
+    if (!("from" in value)) return answered(value, `${path}.`);
+    const above = SHOWN.some(([shown]) => path === shown || path.startsWith(`${shown}.`));
+    return value.from === "answer" && !above ? [[path, value]] : [];
+  });
 }
 
 const ORIGINS = { answer: "your answer", advice: "advice taken", set: "set", hand: "edited" };
@@ -261,6 +292,11 @@ const row = (label, value, item) =>
     h("dt", {}, label),
     h("dd", {}, value, item && ORIGINS[item.from] && h("small", {}, ORIGINS[item.from])),
   );
+
+function named(path, item) {
+  const label = path.split(".").at(-1).replaceAll("_", " ");
+  return row(label[0].toUpperCase() + label.slice(1), words(path, item.value), item);
+}
 
 /** The learning rate over the run, as a line with what lies under it. */
 function drawCurve(points) {
