@@ -15,23 +15,20 @@ _LIBRARIES = ("tunebook", "torch", "transformers", "peft", "safetensors", "token
 
 
 def probe(folder: Path | None = None) -> dict[str, Any]:
-    """Device, cores, memory and free disk in bytes, precisions, versions."""
+    """Device, cores, memory and free disk (where `folder` is or will be) in bytes, precisions, versions."""
     import torch
 
     memory = psutil.virtual_memory()
-    place = next(
-        p for p in [(folder or Path.cwd()).absolute(), *(folder or Path.cwd()).absolute().parents] if p.exists()
-    )
+    place = (folder or Path.cwd()).absolute()
+    there = next(path for path in (place, *place.parents) if path.exists())
     return {
         "device": pick_device(),
-        "device_name": torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "device_name": _device_name(),
+        "cores": _cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": memory.total,
         "memory_free_bytes": memory.available,
-        "disk_free_bytes": shutil.disk_usage(place).free,
+        "disk_free_bytes": shutil.disk_usage(there).free,
         "precisions": _precisions(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "system": platform.platform(),
@@ -42,8 +39,20 @@ def probe(folder: Path | None = None) -> dict[str, Any]:
 
 def threads_of_each(workers: int) -> int:
     """Threads for each of `workers` processes on this machine: its cores divided, one at least."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // workers)
+    return max(1, _cores() // workers)
+
+
+def _cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _device_name() -> str:
+    import torch
+
+    return str(
+        torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
+    )
 
 
 def pick_device() -> str:
