@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.train import loop
-from tunebook.workflow import context, training
+from tunebook.workflow import checkpoints, context, training
 
 HOOKS: dict[str, Callable[..., None]] = {}
 
@@ -101,7 +101,7 @@ def pause_around_save(step: int) -> None:
 @hook
 def forget_optimizer() -> None:
     """A negative control: go on with fresh moments, as if the optimizer's file had not been read."""
-    training.load_optimizer_tensors = lambda *_: None
+    checkpoints.load_optimizer_tensors = lambda *_: None
 
 
 @hook

@@ -9,9 +9,9 @@ from tunebook.evaluate.judge import judge_run
 from tunebook.evaluate.report import write_report
 from tunebook.export.steps import deploy_check, export_run
 from tunebook.files import read_json
+from tunebook.workflow.checkpoints import best_checkpoint, held_out_file, load_weights
 from tunebook.workflow.context import Context, Skip
 from tunebook.workflow.evaluation import answer_prompts, measure_held_out, measure_retention_of
-from tunebook.workflow.training import best_checkpoint, held_out_file, load_weights
 
 
 def monitor(context: Context) -> dict[str, Any]:
