@@ -6,7 +6,7 @@ let rows = [],
   working = false,
   plans = [],
   asked = 0,
-  states = "";
+  states = null; // of all runs, once they are known
 const live = new Map();
 
 const value = (text) => (/^[\[{"]/.test(text) ? text : Number.isFinite(Number(text)) ? figure(Number(text)) : text);
