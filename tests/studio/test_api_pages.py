@@ -50,6 +50,17 @@ def test_an_empty_answer_is_taken_back_and_a_follow_up_goes_with_its_option(give
     assert give({custom: ""}).json()["values"] == {}
 
 
+def test_a_follow_up_stays_while_its_option_is_among_those_chosen(give, place):
+    items = "- Loss\n- Speed\n- Custom (say which)\n"
+    part = '{type: selection, id: what, multiple: true, title: "What?"}'
+    (place.folder / "mine.md").write_text(f"---\ntitle: Mine\n---\n## A\n{part}\n\n{items}")
+    both = ["Loss", "Custom (say which)"]
+    assert give({"what": both, "what.custom": "memory"}, "own-mine").json()["faults"] == []
+    kept = give({"what": ["Speed", *both]}, "own-mine").json()["values"]
+    assert kept == {"what": ["Loss", "Speed", "Custom (say which)"], "what.custom": "memory"}
+    assert give({"what": ["Loss"]}, "own-mine").json()["values"] == {"what": ["Loss"]}
+
+
 def test_an_answers_file_of_something_else_is_left_as_it_is(give, client, place):
     path = place.answers_file(KEY)
     path.parent.mkdir()

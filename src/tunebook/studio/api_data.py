@@ -10,14 +10,14 @@ from pydantic import Field
 from starlette.responses import Response
 
 from tunebook.errors import DataError, TunebookError
-from tunebook.studio.api_runs import Here, Nothing
 from tunebook.studio.command import call_json
+from tunebook.studio.given import Given, Here
 from tunebook.studio.reply import Json, run_in_threadpool, tell
 
 routes = APIRouter(prefix="/api/data")
 
 
-class Look(Nothing):
+class Look(Given):
     """Which file, with which model's tokenizer (none: rows are checked and not tokenized), against which limit."""
 
     file: str = Field(max_length=1000)
@@ -27,7 +27,7 @@ class Look(Nothing):
     columns: dict[str, str] = Field({}, max_length=20)
 
 
-class Row(Nothing):
+class Row(Given):
     """One row of a file, counted from 1."""
 
     file: str = Field(max_length=1000)

@@ -12,8 +12,8 @@ import psutil
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from tunebook.studio.api_runs import Here
 from tunebook.studio.command import call_json
+from tunebook.studio.given import Here
 from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any, Literal
 
@@ -11,12 +12,12 @@ from starlette.responses import Response
 
 from tunebook.errors import PageError
 from tunebook.files import read_json, write_json, write_text
-from tunebook.pages.answers import check_answers, kept_answers, save_answers
+from tunebook.pages.answers import CUSTOM, asks_more, check_answers, kept_answers, save_answers
 from tunebook.pages.order import check_order, step_of
 from tunebook.pages.page import Page
 from tunebook.pages.parser import MAX_BYTES, parse_page
 from tunebook.pages.parts import Answer
-from tunebook.studio.api_runs import Here, Nothing
+from tunebook.studio.given import Given, Here
 from tunebook.studio.place import Place
 from tunebook.studio.reply import Json
 
@@ -25,33 +26,33 @@ _writing = Lock()
 _MOST_LINES = 5000  # shown of a page's source
 
 
-class Changes(Nothing):
+class Changes(Given):
     """Answers by id, as given; an empty one takes an answer back."""
 
     changes: dict[str, str | list[str]] = Field(max_length=10_000)
 
 
-class Tasks(Nothing):
+class Tasks(Given):
     """The tasks that are ticked off, by their words."""
 
     done: list[str] = Field(max_length=1000)
 
 
-class Source(Nothing):
+class Source(Given):
     """A page's Markdown; with a name it is kept in `pages/`."""
 
     text: str = Field(max_length=MAX_BYTES)
     name: str = Field("", max_length=80)
 
 
-class Prose(Nothing):
+class Prose(Given):
     """A text to read rules from."""
 
     text: str
     purpose: Literal["stopping", "overfitting", "quality"] = "stopping"
 
 
-class Order(Nothing):
+class Order(Given):
     """Lines in the order that a reader gave them."""
 
     lines: list[str] = Field(max_length=1000)
@@ -83,12 +84,7 @@ def answer(key: str, given: Changes, place: Here) -> Response:
     found = place.page(key).require()
     with _writing:
         values, old = _kept(place, key, found)
-        merged = {name: value for name, value in {**values, **given.changes}.items() if value not in ("", [])}
-        for question in found.questions:  # a follow-up goes with the option that asked it
-            if question.id in given.changes and f"{question.id}.custom" not in given.changes:
-                chosen = merged.get(question.id, "")
-                if not any(item.custom and item.text == chosen for item in question.choices):
-                    merged.pop(f"{question.id}.custom", None)
+        merged = _merged(found, values, given.changes)
         kept, faults = check_answers(found, merged, finished=False)
         _, missing = check_answers(found, kept)
         save_answers(place.answers_file(key), found, kept, partial=bool(missing))
@@ -158,6 +154,16 @@ def order(given: Order) -> Response:
     misplaced = [line for line in given.lines if step_of(line) in found.misplaced]
     told = {"sentences": found.sentences(), "misplaced": misplaced}
     return Json(found.to_json() | told)
+
+
+def _merged(found: Page, values: Mapping[str, Answer], changes: Mapping[str, Answer]) -> dict[str, Answer]:
+    """`values` with the changes made: an empty one takes an answer back, and a follow-up goes with its option."""
+    merged = {name: value for name, value in {**values, **changes}.items() if value not in ("", [])}
+    for question in found.questions:
+        changed_alone = question.id in changes and question.id + CUSTOM not in changes
+        if changed_alone and not asks_more(question, merged.get(question.id)):
+            merged.pop(question.id + CUSTOM, None)
+    return merged
 
 
 def checked(data: bytes) -> dict[str, Any]:

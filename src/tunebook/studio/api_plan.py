@@ -23,8 +23,8 @@ from tunebook.plan.rules.describe import describe
 from tunebook.plan.schema import Plan
 from tunebook.plan.view import plan_json
 from tunebook.runs.store import check_free, check_name, free_name
-from tunebook.studio.api_runs import Here
 from tunebook.studio.command import call, call_json, failure
+from tunebook.studio.given import Here
 from tunebook.studio.place import Place
 from tunebook.studio.planning import Wanted, compile_wanted, keep_answers
 from tunebook.studio.reply import Json, tell
@@ -55,7 +55,7 @@ def plan(wanted: Wanted, place: Here) -> Response:
         return Json(tell(error))
     value = plan_json(made, advise(made, facts), facts)
     steps = (value["facts"] or {}).get("optimizer_steps") or _SHAPE
-    curve = [[step, multiplier(step, steps, made.training.warmup)] for step in _places(steps)]
+    curve = [[step, multiplier(step, steps, made.training.warmup)] for step in _drawn_at(steps)]
     rules = [describe(rule) for rule in made.stopping.rules]
     return Json({"plan": value, "curve": curve, "steps": steps if facts else None, "rules": rules})
 
@@ -120,7 +120,7 @@ def _read_by_facts(plan: Plan) -> list[tuple[str, Any]]:
     ]
 
 
-def _places(steps: int) -> list[int]:
+def _drawn_at(steps: int) -> list[int]:
     """Steps at which the curve is drawn, the first ones of a short rise among them."""
-    even = {round(place * steps / _POINTS) for place in range(_POINTS + 1)}
+    even = {round(point * steps / _POINTS) for point in range(_POINTS + 1)}
     return sorted(even | set(range(min(steps, 4))))

@@ -12,15 +12,15 @@ from tunebook.errors import PlanError
 from tunebook.queue.entries import dequeue, entries, row, worker
 from tunebook.queue.worker import end_worker, start_worker
 from tunebook.runs.store import check_name
-from tunebook.studio.api_runs import Here, Nothing
 from tunebook.studio.command import call, failure
+from tunebook.studio.given import Given, Here, Nothing
 from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api")
 _DAY = 86_400
 
 
-class Added(Nothing):
+class Added(Given):
     """A plan below the working folder; `settings` are `path=[a, b]`, every combination of them a run."""
 
     plan: str = Field(max_length=1000)

@@ -24,8 +24,9 @@ from tunebook.evaluate.review import (
     summary,
     waiting,
 )
-from tunebook.studio.api_runs import Here, Nothing
 from tunebook.studio.command import call, failure
+from tunebook.studio.given import Given, Here, Nothing
+from tunebook.studio.place import stamp
 from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api/runs/{name}/review")
@@ -33,7 +34,7 @@ _AT_ONCE = 20  # items sent before they are asked for
 _queues: dict[tuple[Path, Policy | None], tuple[tuple[int, int], list[Item]]] = {}
 
 
-class Verdict(Nothing):
+class Verdict(Given):
     """What a reviewer says of one pair; `chosen` is the better answer as shown, `fixed` goes with the action fix."""
 
     step: int
@@ -45,7 +46,7 @@ class Verdict(Nothing):
     policy: Policy | None = None
 
 
-class Checkpoint(Nothing):
+class Checkpoint(Given):
     """A checkpoint that is rejected, or taken back in."""
 
     step: int
@@ -100,18 +101,11 @@ def export(name: str, _: Nothing, place: Here) -> Response:
 
 def _queue(folder: Path, policy: Policy | None) -> list[Item]:
     """The queue of a run, made anew once there are answers or measurements that it did not know."""
-    stamp = (_stamp(folder / "samples"), _stamp(folder / "evaluation"))
+    stamps = (stamp(folder / "samples"), stamp(folder / "evaluation"))
     kept = _queues.get((folder, policy))
-    if kept is None or kept[0] != stamp:
-        kept = _queues[folder, policy] = (stamp, queue(folder, policy))
+    if kept is None or kept[0] != stamps:
+        kept = _queues[folder, policy] = (stamps, queue(folder, policy))
     return kept[1]
-
-
-def _stamp(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _blind(item: Item, reviewer: str) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Query, Request, WebSocket
-from pydantic import BaseModel, ConfigDict
+from fastapi import APIRouter, Query, WebSocket
 from starlette.responses import Response
 
 from tunebook.errors import RunError
@@ -18,7 +17,8 @@ from tunebook.runs.stop import ask_to_stop
 from tunebook.runs.store import Run, remove_run
 from tunebook.studio.command import call_json
 from tunebook.studio.feed import Feed
-from tunebook.studio.place import Place
+from tunebook.studio.given import Given, Here, Nothing
+from tunebook.studio.place import stamp
 from tunebook.studio.reply import Json
 from tunebook.studio.rows import list_row, run_json
 from tunebook.versions.uses import check_run_unused
@@ -28,22 +28,7 @@ _LOG_BYTES = 64 * 1024
 _SAMPLES = re.compile(r"step-(\d{1,9})\.json")
 
 
-def the_place(request: Request) -> Place:
-    """The folders of this studio."""
-    place: Place = request.app.state.place
-    return place
-
-
-Here = Annotated[Place, Depends(the_place)]
-
-
-class Nothing(BaseModel):
-    """A change that needs no words: `{}`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-
-class Stop(Nothing):
+class Stop(Given):
     """How a run is to end."""
 
     discard: bool = False
@@ -96,8 +81,8 @@ def log(name: str, place: Here) -> Response:
 def report(name: str, place: Here) -> Response:
     """The success report: the one in the run folder while nothing changed since, else made by `tunebook report`."""
     found = place.run(name)
-    later = ("events.jsonl", "reviews.jsonl", "export/export.json", "export/deployment.json")
-    if _stamp(found.report) >= max(1, *(_stamp(found.folder / name) for name in later)):
+    sources = ("events.jsonl", "reviews.jsonl", "export/export.json", "export/deployment.json")
+    if stamp(found.report) >= max(1, *(stamp(found.folder / source) for source in sources)):
         with suppress(OSError, ValueError):
             return Json(read_json(found.report))
     return Json(call_json(["report", "--json", "--runs", str(place.runs), "--", found.name], place.folder, seconds=300))
@@ -144,13 +129,6 @@ def _steps(folder: Path) -> list[int]:
     places = folder / "samples"
     names = (_SAMPLES.fullmatch(path.name) for path in (places.iterdir() if places.is_dir() else ()))
     return sorted(int(match[1]) for match in names if match)
-
-
-def _stamp(path: Path) -> int:
-    try:
-        return path.stat().st_mtime_ns
-    except OSError:
-        return 0
 
 
 def _text(path: Path, last: int = 2_000_000) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from tunebook.studio.api_runs import Here
+from tunebook.studio.given import Here
 from tunebook.studio.reply import Json
 from tunebook.versions.store import lineage, list_versions
 

@@ -20,7 +20,7 @@ from tunebook.errors import RunError
 from tunebook.files import read_json
 from tunebook.runs.lock import read_owner
 from tunebook.runs.store import Run
-from tunebook.studio.api_runs import Here, Nothing
+from tunebook.studio.given import Given, Here
 from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api/runs/{name}/work")
@@ -36,7 +36,7 @@ class Work:
     begin: int
 
 
-class Wanted(Nothing):
+class Job(Given):
     """What is to be done: a format for `export`; for `promote` the version's name and why, either may be empty."""
 
     what: Literal["export", "deploy-test", "promote"]
@@ -71,7 +71,7 @@ def work(name: str, place: Here) -> Response:
 
 
 @routes.post("", status_code=202)
-def begin(name: str, wanted: Wanted, place: Here) -> Response:
+def begin(name: str, job: Job, place: Here) -> Response:
     """Begin it. RunError while something else writes the run."""
     run = place.run(name)
     now = _work(run)
@@ -79,13 +79,13 @@ def begin(name: str, wanted: Wanted, place: Here) -> Response:
         raise RunError(
             f"The run '{name}' is being worked on.", kept="Nothing was begun.", do="Wait until that is done."
         )
-    command = [sys.executable, "-m", "tunebook", *wanted.arguments(run)]
+    command = [sys.executable, "-m", "tunebook", *job.arguments(run)]
     try:
         with (run.folder / "run.log").open("ab") as log:
             begun = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=place.folder
             )
-            _started[str(run.folder)] = Work(wanted.what, begun, log.tell())
+            _started[str(run.folder)] = Work(job.what, begun, log.tell())
     except (OSError, ValueError) as error:  # ValueError: a NUL in what was given
         raise RunError(f"It could not be begun ({error}).", kept="Nothing was changed.") from error
     return Json({"work": _work(run)}, 202)

@@ -51,7 +51,7 @@ def create_app(
 
     @app.exception_handler(TunebookError)
     async def _sentence(request: Request, error: TunebookError) -> Response:
-        status = 404 if error.what.startswith("There is no ") else 409
+        status = 404 if error.what.startswith("There is no ") else 409  # how the house words what is not there
         if request.url.path.startswith("/api/"):
             return Json(tell(error), status)
         return views.draw("fault", status, here="", error=error)

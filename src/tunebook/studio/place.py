@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 
-from tunebook.errors import DataError, PageError, PlanError, RunError
+from tunebook.errors import DataError, PageError, PlanError, RunError, TunebookError
 from tunebook.pages.catalog import library_names, load_page, read_source
 from tunebook.pages.page import Page
 from tunebook.runs.status import Status
@@ -90,10 +90,9 @@ class Place:
         """Pages by their key: the built-in ones by name, a user's own as `own-` and the file's stem."""
         found: dict[str, str | Path] = {name: name for name in library_names()}
         for path in (*self.extra, *self._own_pages()):
-            stem = re.sub(r"[^a-z0-9]+", "-", path.stem.lower()).strip("-")[:60] or "page"
-            key, number = f"own-{stem}", 2
+            key, number = f"own-{_stem(path.stem)}", 2
             while key in found and found[key] != path:
-                key, number = f"own-{stem}-{number}", number + 1
+                key, number = f"own-{_stem(path.stem)}-{number}", number + 1
             found[key] = path
         return found
 
@@ -113,39 +112,22 @@ class Place:
 
     def answers_file(self, key: str) -> Path:
         """Where the answers to a page are kept. `key` is one of `page_files`. PageError when a link leads out."""
-        path = self.folder / "answers" / f"{key}.yaml"
-        if not self._inside(path):
-            raise PageError(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
-        return path
-
-    def plan_file(self, name: str) -> Path:
-        """Where the plan of the run `name` is kept that is started here. PlanError when a link leads out."""
-        path = self.folder / "plans" / f"{name}.yaml"
-        if not self._inside(path):
-            raise PlanError(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
-        return path
+        return self._kept(f"answers/{key}.yaml", PageError)
 
     def tasks_file(self, key: str) -> Path:
         """Where the tasks of a page that are ticked off are kept. PageError when a link leads out."""
-        path = self.folder / "answers" / f"{key}.tasks.json"
-        if not self._inside(path):
-            raise PageError(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
-        return path
+        return self._kept(f"answers/{key}.tasks.json", PageError)
 
     def answers_stamp(self, key: str) -> int:
         """Changes whenever answers or tasks of a page do."""
-        return sum(_stamp(path) for path in (self.answers_file(key), self.tasks_file(key)))
+        return sum(stamp(path) for path in (self.answers_file(key), self.tasks_file(key)))
 
     def new_page_file(self, name: str) -> Path:
         """Where a new page of that name may be written. PageError when it is taken, or a link leads out."""
-        stem = re.sub(r"[^a-z0-9]+", "-", name.lower().removesuffix(".md")).strip("-")[:60] or "page"
-        path = self.folder / "pages" / f"{stem}.md"
-        if not self._inside(path):
-            raise PageError(f"{path} leads out of {self.folder}.", kept="Nothing was written.")
+        path = self._kept(f"pages/{_stem(name.removesuffix('.md'))}.md", PageError)
         if path.exists():
-            raise PageError(
-                f"There is a page {path.name} already.", kept="Nothing was written.", do="Use another name."
-            )
+            what, do = f"There is a page {path.name} already.", "Use another name."
+            raise PageError(what, kept="Nothing was written.", do=do)
         return path
 
     def page_source(self, key: str) -> tuple[int, bytes]:
@@ -153,7 +135,7 @@ class Place:
         source = self.page_files().get(key)
         if not isinstance(source, Path):
             raise PageError(f"There is no page '{key}' of your own here.", do="Choose one of those on the home page.")
-        return _stamp(source), read_source(source)
+        return stamp(source), read_source(source)
 
     def _own_pages(self) -> Iterator[Path]:
         """Markdown files of the working folder that begin with front matter."""
@@ -163,6 +145,10 @@ class Place:
                     yield path
 
     # --- plans and data
+
+    def plan_file(self, name: str) -> Path:
+        """Where the plan of the run `name` is kept that is started here. PlanError when a link leads out."""
+        return self._kept(f"plans/{name}.yaml", PlanError)
 
     def plan_files(self) -> list[str]:
         """Plans in the working folder and in `plans/`, the newest first, by their path from it."""
@@ -180,17 +166,10 @@ class Place:
     def data_file(self, name: str) -> Path:
         """The data file at that path below the working folder, links followed. DataError when it is elsewhere."""
         path = self.folder / name
-        if (
-            "\0" in name
-            or len(name) > 1000
-            or path.suffix not in DATA_KINDS
-            or not self._inside(path)
-            or not _is_file(path)
-        ):
-            raise DataError(
-                f"There is no data file '{name[:200]}' below {self.folder}.",
-                do="Put it there, or start the studio in its folder.",
-            )
+        named = "\0" not in name and len(name) <= 1000 and path.suffix in DATA_KINDS
+        if not (named and self._inside(path) and _is_file(path)):
+            what = f"There is no data file '{name[:200]}' below {self.folder}."
+            raise DataError(what, do="Put it there, or start the studio in its folder.")
         return path
 
     def free_data_file(self, name: str) -> Path:
@@ -201,6 +180,15 @@ class Place:
             raise DataError(f"'{name[:120]}' is no data file by its name.", do=f"Data sets are {kinds} files.")
         names = (self.folder / f"{path.stem}{end}{path.suffix}" for end in ("", *(f"-{n}" for n in range(2, 1000))))
         return next(file for file in names if not file.exists())
+
+    # --- what lies below the folder
+
+    def _kept(self, name: str, error: type[TunebookError]) -> Path:
+        """A file that the studio itself keeps in the working folder. `error` when a link leads out."""
+        path = self.folder / name
+        if not self._inside(path):
+            raise error(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
+        return path
 
     def _listed(self, path: Path) -> bool:
         hidden = any(part.startswith(".") for part in path.relative_to(self.folder).parts)
@@ -213,7 +201,13 @@ class Place:
             return False
 
 
-def _stamp(path: Path) -> int:
+def _stem(name: str) -> str:
+    """A name that addresses and files take: small letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:60] or "page"
+
+
+def stamp(path: Path) -> int:
+    """When a file or folder was written, in nanoseconds; 0 when it is not there."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -15,13 +15,13 @@ from tunebook.pages.parts import Answer
 from tunebook.plan.compile import compile_plan
 from tunebook.plan.facts import Facts
 from tunebook.plan.schema import Plan
-from tunebook.studio.api_runs import Nothing
+from tunebook.studio.given import Given
 from tunebook.studio.place import Place
 
 _NO_DATA = "data.jsonl"  # stands in a plan whose data is not chosen yet
 
 
-class Wanted(Nothing):
+class Wanted(Given):
     """Which page's answers, on what data, with which model.
 
     `others` are the keys of further pages whose answers go into the same plan. `accept` names the paths whose advice is

@@ -13,7 +13,8 @@ from starlette.responses import HTMLResponse, Response
 from tunebook.plan.bindings import topic
 from tunebook.plan.metrics import COSTS
 from tunebook.studio.api_pages import page_row
-from tunebook.studio.api_runs import Here, about
+from tunebook.studio.api_runs import about
+from tunebook.studio.given import Here
 from tunebook.studio.rows import list_row
 
 routes = APIRouter(include_in_schema=False)
