@@ -1,6 +1,7 @@
 // The curves of a run: which metrics there are, which is shown, and other runs laid over it.
 import { $, api, h, plural, trying, whole } from "/static/js/core.js";
-import { Chart, Table, joined, smoothed } from "/static/js/chart.js";
+import { Chart } from "/static/js/chart.js";
+import { Table, joined, smoothed } from "/static/js/table.js";
 
 const GROUPS = {
   loss: { title: "Loss", names: ["training_loss", "validation_loss"] },

@@ -1,18 +1,7 @@
 // The plan beside the page: what the answers ask for, drawn again with each of them.
-import { $, ApiError, api, bytes, figure, h, plural, seconds, toast, trying, whole } from "/static/js/core.js";
+import { $, ApiError, api, bytes, h, seconds, toast, trying } from "/static/js/core.js";
 import { quiet } from "/static/js/parts.js";
-
-const SHOWN = [
-  ["training.learning_rate", "Learning rate"],
-  ["training.batch_size", "Batch size"],
-  ["training.epochs", "Epochs"],
-  ["training.warmup.strategy", "Warmup"],
-  ["training.method", "Trains"],
-  ["evaluation.schedule", "Evaluates"],
-  ["stopping.rules", "Stops early"],
-  ["metrics", "Measures"],
-  ["review.policy", "Review"],
-];
+import { drawCurve, factRows, planRows, unread, words } from "/static/js/plan-values.js";
 
 export class PlanPanel {
   #key;
@@ -85,19 +74,7 @@ export class PlanPanel {
     } catch (error) {
       if (mine !== this.#asked) return;
       $("estimate").replaceChildren();
-      const { what, faults = [] } = error.error ?? { what: error.message };
-      $("plan").replaceChildren(
-        h(
-          "div",
-          { className: "faults" },
-          what,
-          h(
-            "ul",
-            {},
-            faults.map((fault) => h("li", {}, fault.where ? `${fault.where}: ` : "", fault.message)),
-          ),
-        ),
-      );
+      $("plan").replaceChildren(told(error.error ?? { what: error.message }));
     }
   }
 
@@ -106,7 +83,7 @@ export class PlanPanel {
     const key = looked(wanted);
     if (this.#measuring === key) return;
     this.#measuring = key;
-    $("plan").append(h("p", { className: "muted small measuring" }, "Looking at the data …"));
+    $("plan").append(looking());
     try {
       await api("facts", { method: "POST", body: wanted });
       this.#measuring = "";
@@ -119,79 +96,26 @@ export class PlanPanel {
   }
 
   #show({ plan, curve, steps, rules }, wanted) {
-    const at = (path) => path.split(".").reduce((value, part) => value?.[part], plan);
-    const rows = SHOWN.map(([path, label]) => {
-      if (path === "training.epochs")
-        return row(
-          label,
-          `${at("training.epochs.min").value} to ${at("training.epochs.max").value}`,
-          at("training.epochs.max"),
-        );
-      if (path === "stopping.rules")
-        return row(
-          label,
-          rules.length ? rules.map((rule) => rule.replace(/^stop /, "")).join("; or ") : "by no rule",
-          null,
-        );
-      const item = at(path);
-      return row(label, words(path, item.value), item);
-    });
-    const known = plan.facts;
-    const facts =
-      known &&
-      h(
-        "dl",
-        { className: "values" },
-        row("Data", `${plural(known.training, "example")} train, ${whole(known.validation)} held out`),
-        row("Length", `${plural(known.optimizer_steps, "optimizer step")}, ${whole(known.steps_per_epoch)} an epoch`),
-        known.trained_tokens != null &&
-          row("Tokens", `${whole(known.trained_tokens)} trained an epoch, of ${whole(known.tokens)}`),
-      );
     $("plan").replaceChildren(
-      drawCurve(curve),
-      h(
-        "div",
-        { className: "curve-ends" },
-        h("span", {}, `Learning rate, peak ${figure(at("training.learning_rate").value)}`),
-        h("span", {}, steps ? plural(steps, "step") : "shape only"),
-      ),
-      ...(facts ? [facts] : []),
-      h(
-        "dl",
-        { className: "values" },
-        rows,
-        wanted.others.length > 0 && answered(plan).map(([path, item]) => named(path, item)),
-      ),
+      ...drawCurve(curve, plan.training.learning_rate.value, steps),
+      ...(plan.facts ? [factRows(plan.facts)] : []),
+      planRows(plan, rules, wanted.others.length > 0),
       ...plan.advice.map((item) => this.#advice(item)),
       ...[...this.#accept].map((path) => this.#accepted(path)),
-      ...(plan.not_understood.length
-        ? [
-            h(
-              "div",
-              { className: "advice unread" },
-              h("p", {}, "Not understood, so it changes nothing:"),
-              plan.not_understood.map((text) => h("p", { dir: "auto" }, `“${text.slice(0, 200)}”`)),
-            ),
-          ]
-        : []),
+      ...(plan.not_understood.length ? [unread(plan.not_understood)] : []),
+      ...(this.#settings.length ? [this.#set()] : []),
+      ...(this.#measuring === looked(wanted) && !plan.facts ? [looking()] : []),
     );
     this.#drawEstimate(wanted, plan);
-    if (this.#settings.length)
-      $("plan").append(
-        h(
-          "p",
-          { className: "muted small" },
-          "Set on the data view: ",
-          h("code", {}, this.#settings.join("  ")),
-          " ",
-          quiet("Take it back", () => {
-            this.#settings = [];
-            this.draw();
-          }),
-        ),
-      );
-    if (this.#measuring === looked(wanted) && !known)
-      $("plan").append(h("p", { className: "muted small measuring" }, "Looking at the data …"));
+  }
+
+  #set() {
+    const back = () => {
+      this.#settings = [];
+      this.draw();
+    };
+    const words = h("code", {}, this.#settings.join("  "));
+    return h("p", { className: "muted small" }, "Set on the data view: ", words, " ", quiet("Take it back", back));
   }
 
   /** Time, memory and disk: measured when asked for, and marked when the plan is another one since. */
@@ -262,69 +186,13 @@ export class PlanPanel {
   }
 }
 
-function words(path, value) {
-  if (path === "training.method") return value === "lora" ? "adapters (LoRA)" : "every weight";
-  if (Array.isArray(value))
-    return value.length ? value.map((item) => String(item).replaceAll("_", " ")).join(", ") : "none";
-  if (value !== null && typeof value === "object") return JSON.stringify(value);
-  return typeof value === "number" ? figure(value) : String(value ?? "none");
-}
-
 /** What the data is looked at for: another look is needed once this is another. */
 const looked = ({ data, model, others, settings }) => JSON.stringify([data, model, others, settings]);
 
-/** Values that answers set and no row above shows: with several pages, there may be any. */
-function answered(plan, at = "") {
-  return Object.entries(plan).flatMap(([name, value]) => {
-    const path = at + name;
-    if (value === null || typeof value !== "object" || Array.isArray(value)) return [];
-    if (!("from" in value)) return answered(value, `${path}.`);
-    const above = SHOWN.some(([shown]) => path === shown || path.startsWith(`${shown}.`));
-    return value.from === "answer" && !above ? [[path, value]] : [];
-  });
-}
+const looking = () => h("p", { className: "muted small measuring" }, "Looking at the data …");
 
-const ORIGINS = { answer: "your answer", advice: "advice taken", set: "set", hand: "edited" };
-const row = (label, value, item) =>
-  h(
-    "div",
-    {},
-    h("dt", {}, label),
-    h("dd", {}, value, item && ORIGINS[item.from] && h("small", {}, ORIGINS[item.from])),
-  );
-
-function named(path, item) {
-  const label = path.split(".").at(-1).replaceAll("_", " ");
-  return row(label[0].toUpperCase() + label.slice(1), words(path, item.value), item);
-}
-
-/** The learning rate over the run, as a line with what lies under it. */
-function drawCurve(points) {
-  const NS = "http://www.w3.org/2000/svg",
-    last = points.at(-1)[0] || 1,
-    top = Math.max(1, ...points.map((point) => point[1]));
-  const line = points
-    .map(
-      ([step, share], place) =>
-        `${place ? "L" : "M"}${((400 * step) / last).toFixed(1)} ${(96 - (90 * share) / top).toFixed(1)}`,
-    )
-    .join("");
-  const made = document.createElementNS(NS, "svg");
-  for (const [name, value] of Object.entries({
-    viewBox: "0 0 400 100",
-    preserveAspectRatio: "none",
-    class: "curve",
-    role: "img",
-    "aria-label": "Learning rate over the run: it rises, then falls",
-  }))
-    made.setAttribute(name, value);
-  for (const [kind, path] of [
-    ["under", `${line}L400 96L0 96Z`],
-    ["line", line],
-  ]) {
-    const drawn = made.appendChild(document.createElementNS(NS, "path"));
-    drawn.setAttribute("class", kind);
-    drawn.setAttribute("d", path);
-  }
-  return made;
+/** Why there is no plan, every fault in a line. */
+function told({ what, faults = [] }) {
+  const lines = faults.map((fault) => h("li", {}, fault.where ? `${fault.where}: ` : "", fault.message));
+  return h("div", { className: "faults" }, what, h("ul", {}, lines));
 }

@@ -1,6 +1,6 @@
 // The review view: one pair at a time, blind; a verdict is kept the moment it is given, and tells whose answer was whose.
-import { $, api, confirmed, h, plural, toast, trying, whole } from "/static/js/core.js";
-import { quiet } from "/static/js/parts.js";
+import { $, api, confirmed, h, toast, trying, whole } from "/static/js/core.js";
+import { drawSummary } from "/static/js/review-summary.js";
 
 const name = $("review").dataset.name;
 const at = `runs/${name}/review`;
@@ -20,7 +20,7 @@ async function load() {
     place = 0;
     given.clear();
     draw();
-    drawSummary(found.reviews);
+    drawSummary(found.reviews, at);
   } catch (error) {
     $("pair").replaceChildren(h("div", { className: "notice bad", role: "alert" }, error.message));
   } finally {
@@ -192,7 +192,7 @@ async function keep(changes) {
   left = told.left;
   $("bar").value = total - left;
   $("count").textContent = `${whole(total - left)} of ${whole(total)} judged`;
-  drawSummary(told.reviews);
+  drawSummary(told.reviews, at);
   return true;
 }
 
@@ -220,15 +220,10 @@ async function rejectCheckpoint(step) {
   );
   if (!sure) return;
   const told = await trying(() => api(`${at}/checkpoint`, { method: "POST", body: { step } }));
-  if (told) drawSummary(told.reviews);
+  if (told) drawSummary(told.reviews, at);
 }
 
-async function takeBack(step) {
-  const told = await trying(() => api(`${at}/checkpoint`, { method: "POST", body: { step, rejected: false } }));
-  if (told) drawSummary(told.reviews);
-}
-
-// --- the end, and what the report says
+// --- the end
 
 function drawEnd() {
   const done = total > 0;
@@ -250,63 +245,6 @@ function drawEnd() {
       ),
     ),
   );
-}
-
-function drawSummary(reviews) {
-  $("so-far").hidden = !reviews;
-  if (!reviews) return;
-  const parts = [
-    ["better", "better"],
-    ["same", "the same"],
-    ["worse", "worse"],
-  ];
-  const bar = h("div", {
-    className: "verdicts",
-    role: "img",
-    "aria-label": parts.map(([id, word]) => `${reviews[id]} ${word}`).join(", "),
-  });
-  for (const [id] of parts) {
-    const piece = bar.appendChild(h("i", { className: id }));
-    piece.style.flexGrow = reviews[id];
-    piece.hidden = !reviews[id];
-  }
-  const counts = h(
-    "ul",
-    { className: "counts" },
-    parts.map(([id, word]) => h("li", { className: id }, h("b", {}, whole(reviews[id])), ` ${word}`)),
-  );
-  const acts = `${whole(reviews.kept)} kept, ${whole(reviews.fixed)} fixed, ${whole(reviews.rejected)} rejected`;
-  const agreed =
-    reviews.agreement &&
-    ` · ${plural(reviews.reviewers, "reviewer")}, who agree on ${Math.round(100 * reviews.agreement.equal)} % of the shared ones`;
-  const rows = [h("p", { className: "muted" }, `${plural(reviews.judged, "verdict")}: `, acts, agreed)];
-  for (const step of reviews.rejected_checkpoints)
-    rows.push(
-      h(
-        "p",
-        { className: "rejected" },
-        `Checkpoint ${whole(step)} is rejected. `,
-        quiet("Take it back in", () => takeBack(step)),
-      ),
-    );
-  if (reviews.fixed)
-    rows.push(
-      h(
-        "p",
-        {},
-        h(
-          "button",
-          { type: "button", className: "plain", onclick: (event) => writeFixed(event.target) },
-          `Make training rows of ${plural(reviews.fixed, "fixed answer")}`,
-        ),
-      ),
-    );
-  $("summary").replaceChildren(bar, counts, ...rows);
-}
-
-async function writeFixed(button) {
-  const made = await trying(() => api(`${at}/export`, { method: "POST" }), button);
-  if (made) toast(made.said || `Wrote ${made.file}.`);
 }
 
 // --- keys
