@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -76,12 +75,11 @@ def chat(
 def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) -> list[Talker]:
     from tunebook.export.talk import Talker
     from tunebook.model.sources import find_model, load_model, load_tokenizer
-    from tunebook.runs.store import open_run, runs_folder
+    from tunebook.runs.store import is_run, open_run, runs_folder
     from tunebook.workflow.result import load_tuned
 
     runs = runs_folder(runs_dir)
-    folder = Path(name) if "/" in name else runs / name
-    if not (folder / "run.json").exists():
+    if not is_run(name, runs):
         try:
             find_model(name)
         except TunebookError as error:

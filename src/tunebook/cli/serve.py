@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tunebook.cli.options import json_option, print_json, runs_option, say
-from tunebook.runs.store import open_run, runs_folder
+from tunebook.runs.store import is_run, open_run, runs_folder
 
 
 @click.command()
@@ -73,7 +73,7 @@ def _what(name: str, runs_dir: str | None) -> tuple[Path, str, str]:
     from tunebook.model.sources import model_folder
 
     runs = runs_folder(runs_dir)
-    if not ((Path(name) if "/" in name else runs / name) / "run.json").exists():
+    if not is_run(name, runs):
         return model_folder(name), Path(name).name, ""
     found = open_run(name, runs)
     _, entry = chosen_export(found.folder, ("safetensors", "gguf"))

@@ -18,7 +18,7 @@ from tunebook.errors import ModelError, RunError
 from tunebook.evaluate.address import Address
 from tunebook.model.sources import find_model, load_model, load_tokenizer
 from tunebook.runs.checkpoints import damage, steps_saved
-from tunebook.runs.store import Run, open_run
+from tunebook.runs.store import Run, is_run, open_run
 from tunebook.versions.store import find_version
 from tunebook.workflow.result import load_tuned, result_step
 
@@ -49,11 +49,11 @@ def find_side(name: str, runs: Path) -> Side:
         url = name.partition("#")[0]
         return Side(name, "address", "", address=Address(url, "The model", "Start its server, or leave it out.", KEY))
     stem, _, which = name.partition("@")
-    if ((Path(stem) if "/" in stem else runs / stem) / "run.json").is_file():
+    if is_run(stem, runs):
         return _of_run(name, open_run(stem, runs), which)
     if version := find_version(name, runs):
-        made_by = runs / version.facts["run"]
-        run = open_run(str(made_by)) if (made_by / "run.json").is_file() else None
+        made_by = version.facts["run"]
+        run = open_run(made_by, runs) if is_run(made_by, runs) else None
         detail = f"{version.title}, from the run {version.facts['run']}"
         place = str(version.folder)
         step = version.facts["step"]

@@ -1,4 +1,4 @@
-"""Talk to a model: find what a name means, and stream one answer after another."""
+"""Talk to a model: a conversation whose answers come piece by piece."""
 
 from __future__ import annotations
 

@@ -115,6 +115,11 @@ def create_run(name: str, runs: Path, plan: Plan, texts: dict[str, str] | None =
     return Run(runs / name)
 
 
+def is_run(name: str, runs: Path) -> bool:
+    """Does `name` mean a run in `runs`, or the path of one? Something else may have that name, such as a model."""
+    return ((Path(name) if "/" in name else runs / name) / "run.json").exists()
+
+
 def open_run(name: str, runs: Path | None = None) -> Run:
     """The run called `name` (or at that path); RunError when there is none or its format is not ours."""
     runs = runs or runs_folder()

@@ -127,18 +127,17 @@ def measure_retention_of(context: Context, name: str) -> None:
 
 
 def measure_base(context: Context) -> dict[str, float]:
-    """What the base answers and loses on held-out data, and in how many seconds each.
-
-    LoRA begins as the base, so the model in memory is it.
-    """
+    """Measure the model as it stands before step 1, which is the base; returns the seconds that each part took."""
     context.engine.model.eval()
-    clock = [time.perf_counter()]
+    started = time.perf_counter()
     values = _held_out(context, 0)
-    clock.append(time.perf_counter())
+    measured = time.perf_counter()
     values |= answer_prompts(context, 0)
-    clock.append(time.perf_counter())
+    answered = time.perf_counter()
     context.emit("evaluation", step=0, epoch=0.0, minutes=0.0, seen_tokens=0, values=values, best=False, stopping=[])
     measure_retention_of(context, "base")
-    clock.append(time.perf_counter())
-    names = ("held_out_seconds", "answer_seconds", "retention_seconds")
-    return {name: after - before for name, before, after in zip(names, clock, clock[1:], strict=False)}
+    return {
+        "held_out_seconds": measured - started,
+        "answer_seconds": answered - measured,
+        "retention_seconds": time.perf_counter() - answered,
+    }

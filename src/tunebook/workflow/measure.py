@@ -84,7 +84,15 @@ class Measured:
         plan, training = self.plan, self.plan.training
         optimizer = make_optimizer(self.parameters, training)
         job = Job(
-            plan, self.engine, self.parameters, optimizer, self.examples, self.rows, _nothing, _no_values, _nothing
+            plan=plan,
+            engine=self.engine,
+            parameters=self.parameters,
+            optimizer=optimizer,
+            examples=self.examples,
+            rows=self.rows,
+            emit=_nothing,
+            evaluate=_no_values,
+            save=_nothing,
         )
         self.model.train()
         seconds: list[float] = []
