@@ -71,7 +71,7 @@ class Linears:
                 found[part.bias] = g.sum(0)
             if part.b is not None:
                 mine, grad_mine = next(ranks)
-                found[part.b] = (g.t() @ mine).mul_(part.scale)
+                found[part.b] = (mine.t() @ g).t().mul_(part.scale)  # g.t() @ mine takes three times as long
                 grad_mine.addmm_(g, part.b, beta=0, alpha=part.scale)
         down = self._a()
         if grad_xa is not None and down is not None:
