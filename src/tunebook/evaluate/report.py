@@ -7,10 +7,12 @@ two runs of one plan that come to the same result come to the same text.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from tunebook.errors import TunebookError
 from tunebook.evaluate.advice import next_steps
 from tunebook.evaluate.indicators import Indicator, judge
 from tunebook.evaluate.prompts import bare_prompts
@@ -72,6 +74,13 @@ def write_report(folder: Path) -> dict[str, Any]:
     write_text(folder / "report.md", to_markdown(report))
     write_text(folder / "report.html", to_html(report))
     return report
+
+
+def renew_report(folder: Path) -> None:
+    """Write the report again where there is one, so that it says how the run ended; what cannot be written is left."""
+    if (folder / "report.json").exists():
+        with suppress(OSError, TunebookError):
+            write_report(folder)
 
 
 def headline(indicators: list[Indicator]) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from tunebook.errors import RunError, Stopped, TunebookError
-from tunebook.evaluate.report import write_report
+from tunebook.evaluate.report import renew_report
 from tunebook.runs.checkpoints import saved_at
 from tunebook.runs.events import Event, EventWriter
 from tunebook.runs.lock import hold_lock
@@ -109,11 +108,9 @@ def _could_not_go_on(context: Context, error: OSError) -> RunError:
 
 
 def _end(context: Context, state: str, reason: str = "") -> None:
-    """Tell how the run ended; a report that was written before is written again, so that it says the same."""
+    """Tell how the run ended, in its events and in a report that was written before."""
     context.emit("run", state=state, reason=reason)
-    if context.run.report.exists():
-        with suppress(OSError, TunebookError):  # `tunebook report` writes it again
-            write_report(context.run.folder)
+    renew_report(context.run.folder)
 
 
 def _run_step(context: Context, step: str) -> None:

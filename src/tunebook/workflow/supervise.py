@@ -20,6 +20,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from tunebook.errors import RunError, Stopped
+from tunebook.evaluate.report import renew_report
 from tunebook.files import read_json
 from tunebook.runs.checkpoints import saved_at, steps_saved
 from tunebook.runs.events import Event, EventTail, EventWriter
@@ -54,6 +55,7 @@ def start_and_watch(run: Run, options: WorkerOptions, watchers: list[Callable[[E
             if again < options.restarts:
                 message = f"All workers are started again ({again + 1} of {options.restarts})."
                 events.emit("warning", code="workers_restarted", message=f"{sentence} {message}")
+            renew_report(run.folder)
     raise RunError(sentence)
 
 
