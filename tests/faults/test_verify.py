@@ -7,7 +7,9 @@ import json
 import pytest
 
 from tests.faults.test_damage import hurt
+from tunebook.evaluate.report import write_report
 from tunebook.files import read_json, write_json
+from tunebook.runs.lock import hold_lock
 from tunebook.workflow.verify import verify_run
 
 pytestmark = pytest.mark.slow
@@ -74,6 +76,16 @@ def test_a_report_that_says_more_than_the_record_is_named(copy):
     report["indicators"][0]["verdict"] = "surely"
     write_json(run.report, report)
     assert faults(run) == [f"report.json: {key} is not what the run's record says" for key in ("indicators", "curves")]
+
+
+def test_a_report_that_was_asked_for_while_the_run_went_on_is_no_fault(copy):
+    run = copy("checkpoint", 6)
+    events = run.events.read_bytes()
+    run.events.write_bytes(b"".join(events.splitlines(keepends=True)[:-4]))
+    with hold_lock(run.folder):
+        assert write_report(run.folder)["state"] == "running"
+    run.events.write_bytes(events)
+    assert not [fault for fault in faults(run) if fault.startswith("report.json")]
 
 
 def test_files_that_cannot_be_read_are_named(copy):
