@@ -65,8 +65,7 @@ def make_estimate(plan: Plan) -> Estimate:
     counts = _counts(plan, factors)
     reckoned = reckon(plan, factors | counts)
     seen = timings.pairs(plan.model.name)
-    corrected = timings.corrections(seen)
-    parts = {name: seconds * corrected[name] for name, seconds in reckoned.items()}
+    parts = timings.corrected(reckoned, seen)
     expected = sum(parts.values())
     timings.remember_estimate(plan, reckoned, expected)
     # half of the steps' noise: some of it averages out over a run, some is the machine's own and stays
@@ -132,14 +131,14 @@ def reckon(plan: Plan, factors: Mapping[str, float]) -> dict[str, float]:
     }
 
 
-def steps_evaluated(plan: Plan, steps: int, steps_per_epoch: int) -> set[int]:
+def evaluation_steps(plan: Plan, steps: int, steps_per_epoch: int) -> set[int]:
     """Optimizer steps that an evaluation follows, by the schedule; those by the clock are not among them."""
     schedule = when.parse(plan.evaluation.schedule)
     by_steps = set() if schedule.minutes else {n for n in range(1, steps + 1) if schedule.due(n, steps_per_epoch, 0.0)}
     return by_steps | {steps}
 
 
-def steps_saved(plan: Plan, steps: int, evaluated: set[int]) -> set[int]:
+def checkpoint_steps(plan: Plan, steps: int, evaluated: set[int]) -> set[int]:
     """Optimizer steps that a checkpoint follows."""
     return evaluated | set(range(plan.checkpoints.every, steps + 1, plan.checkpoints.every))
 
@@ -147,11 +146,11 @@ def steps_saved(plan: Plan, steps: int, evaluated: set[int]) -> set[int]:
 def _counts(plan: Plan, factors: Mapping[str, Any]) -> dict[str, int]:
     """How often the run will evaluate and save, and how much; minutes are counted from the reckoned training time."""
     steps = factors["optimizer_steps"]
-    evaluated = steps_evaluated(plan, steps, factors["steps_per_epoch"])
+    evaluated = evaluation_steps(plan, steps, factors["steps_per_epoch"])
     minutes = when.parse(plan.evaluation.schedule).minutes
     seconds = factors["training_tokens"] * factors["seconds_per_token"]
     return {
         "evaluations": int(seconds / 60 / minutes) + 1 if minutes else len(evaluated),
-        "saves": len(steps_saved(plan, steps, evaluated)),
+        "saves": len(checkpoint_steps(plan, steps, evaluated)),
         "checkpoint_bytes": 12 * factors["trainable_parameters"],  # float32: the weights and two moments
     }

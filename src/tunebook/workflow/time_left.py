@@ -13,7 +13,7 @@ from tunebook.runs.status import read_status
 from tunebook.runs.store import Run
 from tunebook.train.state import TrainState
 from tunebook.workflow import timings
-from tunebook.workflow.estimate import reckon, steps_evaluated, steps_saved
+from tunebook.workflow.estimate import checkpoint_steps, evaluation_steps, reckon
 
 
 class TimeLeft:
@@ -21,15 +21,13 @@ class TimeLeft:
 
     def __init__(self, run: Run, plan: Plan, steps: int, steps_per_epoch: int, looked: Mapping[str, float]) -> None:
         self.steps, self.minutes = steps, when.parse(plan.evaluation.schedule).minutes
-        evaluated = steps_evaluated(plan, steps, steps_per_epoch)
+        evaluated = evaluation_steps(plan, steps, steps_per_epoch)
         self.looks_ahead = _ahead(evaluated, steps)
-        self.saves_ahead = _ahead(steps_saved(plan, steps, evaluated), steps)
+        self.saves_ahead = _ahead(checkpoint_steps(plan, steps, evaluated), steps)
         load = read_status(run).steps.get("load", {}).get("seconds") or 0.0
-        parts = reckon(
-            plan, {**looked, "load_seconds": load, "weights_bytes": weights_bytes(plan.model.name, run.folder)}
-        )
-        corrected = timings.corrections(timings.pairs(plan.model.name))
-        parts = {name: seconds * corrected[name] for name, seconds in parts.items()}
+        weights = weights_bytes(plan.model.name, run.folder)
+        reckoned = reckon(plan, {**looked, "load_seconds": load, "weights_bytes": weights})
+        parts = timings.corrected(reckoned, timings.pairs(plan.model.name))
         self.look = parts["evaluations"]  # one of them, until the run has seen its own
         self.after = parts["result"] + parts["export"] + parts["test"]
 

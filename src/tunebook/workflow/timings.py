@@ -114,6 +114,12 @@ def corrections(seen: Sequence[Pair]) -> dict[str, float]:
     return found
 
 
+def corrected(parts: Mapping[str, float], seen: Sequence[Pair]) -> dict[str, float]:
+    """`parts`, in seconds as reckoned, by how far those of finished runs were off."""
+    factors = corrections(seen)
+    return {name: seconds * factors[name] for name, seconds in parts.items()}
+
+
 def spread(seen: Sequence[Pair]) -> float:
     """How far off totals are to be expected, as a standard deviation of their logarithm."""
     errors = [math.log(sum(pair.taken.values()) / pair.told) for pair in seen if set(PARTS) <= set(pair.taken)]
