@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from tunebook.runs.store import Run
-from tunebook.workflow.launch import WorkerOptions
+from tunebook.workers.options import WorkerOptions
 from tunebook.workflow.supervise import _killed, _sentence
 
 

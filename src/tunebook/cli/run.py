@@ -14,7 +14,7 @@ from tunebook.runs.store import Run, open_run, runs_folder
 
 if TYPE_CHECKING:
     from tunebook.workers.group import Workers
-    from tunebook.workflow.launch import WorkerOptions
+    from tunebook.workers.options import WorkerOptions
 
 # The plan of the demo: the answers ask for more than minutes on two cores allow, so these limits are set on top.
 DEMO_SETTINGS = (
@@ -60,7 +60,8 @@ def run(
         equal = " and ".join(f"{count} {what}" for what, count in found.items())
         click.echo(f"The killed and resumed run equals the straight one to the bit: {equal}.")
         return
-    from tunebook.workflow.launch import WorkerOptions, join, made_by_first
+    from tunebook.workers.options import WorkerOptions
+    from tunebook.workflow.launch import join, made_by_first
 
     asked = WorkerOptions(**options)
     workers = join(asked)
@@ -91,7 +92,8 @@ def resume(
     asks for it, choose: --as-planned, or --new NAME. Other settings are taken from here on.
     """
     from tunebook.runs.status import read_status
-    from tunebook.workflow.launch import WorkerOptions, join, made_by_first
+    from tunebook.workers.options import WorkerOptions
+    from tunebook.workflow.launch import join, made_by_first
 
     if as_planned and new:
         raise click.UsageError("--as-planned and --new exclude each other.")
@@ -171,8 +173,8 @@ def demo(name: str | None, runs_dir: str | None, settings: tuple[str, ...]) -> N
     from tunebook.cli.quiet import quiet_libraries
     from tunebook.runs.store import free_name
     from tunebook.workers.group import ALONE
+    from tunebook.workers.options import WorkerOptions
     from tunebook.workflow.demo import demo_plan, judge_demo
-    from tunebook.workflow.launch import WorkerOptions
     from tunebook.workflow.start import prepare_run
 
     quiet_libraries()

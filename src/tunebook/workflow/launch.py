@@ -4,36 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from tunebook.errors import RunError
 from tunebook.runs.events import Event
 from tunebook.runs.store import Run
 from tunebook.workers.group import ALONE, Workers
+from tunebook.workers.options import WorkerOptions
 from tunebook.workers.place import find_place
 from tunebook.workflow.supervise import start_and_watch
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerOptions:
-    """How many workers were asked for (None: whatever there is), and how they work together."""
-
-    workers: int | None = None
-    sharded: bool = False
-    restarts: int = 0
-    patience: float = 600.0
-
-    @property
-    def starts_workers(self) -> bool:
-        """Is this process the one that starts them?"""
-        return (self.workers or 1) > 1 and find_place(os.environ) is None
-
-    def arguments(self) -> list[str]:
-        """The same on another process's command line."""
-        count = ["--workers", str(self.workers)] if self.workers else []
-        restarts = ["--restarts", str(self.restarts)] if self.restarts else []
-        return [*count, *(["--sharded"] if self.sharded else []), *restarts, "--patience", f"{self.patience:g}"]
 
 
 def join(options: WorkerOptions) -> Workers:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tunebook.errors import RunError, Stopped
 from tunebook.evaluate.report import renew_report
@@ -27,11 +27,9 @@ from tunebook.runs.events import Event, EventTail, EventWriter
 from tunebook.runs.lock import hold_lock, read_owner
 from tunebook.runs.status import read_status
 from tunebook.runs.store import Run
+from tunebook.workers.options import WorkerOptions
 from tunebook.workflow.hardware import threads_of_each
 from tunebook.workflow.signals import handled_by
-
-if TYPE_CHECKING:
-    from tunebook.workflow.launch import WorkerOptions
 
 _LOOK = 0.2  # seconds between looks at the events
 _SOON = 10  # seconds; torchrun waits for 30 before it kills workers that do not end by themselves

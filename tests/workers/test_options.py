@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tunebook.workflow.launch import WorkerOptions
+from tunebook.workers.options import WorkerOptions
 
 
 def test_worker_options_say_themselves_in_arguments_that_make_them_again():
