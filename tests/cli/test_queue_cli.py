@@ -56,6 +56,7 @@ def test_a_killed_worker_and_a_killed_run_are_taken_up_by_the_next_worker(plan):
     until(("killed",), "s-1")
     done = call("queue", "run", "--detach")
     assert done.code == 0
+    until(("running", "finished"), "s-1")  # the worker is at it
     assert call("queue", "run").code == 1, "there is one worker"
     until(("finished",), "s-3")
     assert [row["state"] for row in listed("--all")["runs"]] == ["finished"] * 3

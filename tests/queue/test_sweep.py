@@ -20,7 +20,7 @@ def plan_file(home, values):
 @pytest.fixture
 def prepared(monkeypatch):
     """Run folders are made without the checks that need a tokenizer."""
-    monkeypatch.setattr("tunebook.workflow.start.prepare_run", lambda plan, name, runs: create_run(name, runs, plan))
+    monkeypatch.setattr("tunebook.queue.sweep.prepare_run", lambda plan, name, runs: create_run(name, runs, plan))
 
 
 def test_every_combination_is_a_plan_and_the_last_value_varies_fastest(plan_file):
@@ -81,7 +81,7 @@ def test_a_run_that_cannot_be_made_takes_the_others_along(plan_file, runs, monke
             raise RunError("The disk is full.")
         return create_run(name, runs, plan)
 
-    monkeypatch.setattr("tunebook.workflow.start.prepare_run", prepare)
+    monkeypatch.setattr("tunebook.queue.sweep.prepare_run", prepare)
     with pytest.raises(RunError, match="disk is full"):
         add_sweep(plan_file, ["lora.rank=[4, 2, 8]"], "rank", runs)
     assert list_runs(runs) == []

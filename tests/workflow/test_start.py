@@ -6,10 +6,10 @@ import pytest
 
 from tests.workflow.conftest import write_rows
 from tunebook.errors import TunebookError
-from tunebook.plan.files import make_plan
+from tunebook.plan.files import make_plan, origin_of, save_plan
 from tunebook.runs.store import runs_folder
 from tunebook.workflow.memory import Shape, needed_bytes
-from tunebook.workflow.start import prepare_run
+from tunebook.workflow.start import prepare_run, read_plan
 
 
 def refused(values, **sections):
@@ -93,3 +93,14 @@ def test_a_folder_that_cannot_be_written_is_refused(values, home):
     (home / "file").write_text("")
     with pytest.raises(TunebookError, match="cannot be written"):
         prepare_run(make_plan(values), "one", home / "file" / "runs")
+
+
+def test_every_file_that_a_plan_names_counts_from_the_plans_folder(values, home):
+    named = {"data": {"path": "rows.jsonl"}, "evaluation": {"tasks": ["arc_easy", "mine.yaml"]}}
+    folder = home / "plans"
+    save_plan(make_plan({key: value | named.get(key, {}) for key, value in values.items()}), folder / "one.yaml")
+    read = read_plan(folder / "one.yaml", ["data.validation_path=held.jsonl"])
+    assert read.data.path == str(folder / "rows.jsonl")
+    assert read.data.validation_path == str(folder / "held.jsonl")
+    assert read.evaluation.tasks == ("arc_easy", str(folder / "mine.yaml"))
+    assert origin_of(read, "data.validation_path")[0] == "set"

@@ -15,6 +15,7 @@ from typing import Any
 
 from tunebook.errors import DataError
 from tunebook.evaluate.mode import base_of, reading
+from tunebook.plan.schema import is_task_file
 
 _SCORES = ("acc", "exact_match", "acc_norm")  # what a question's score is called, the first that a task has
 
@@ -52,7 +53,7 @@ def measure_tasks(model: Any, tokenizer: Any, tasks: Sequence[str], limit: int) 
 
 def _task(name: str) -> Any:
     """The name, or what the YAML file holds."""
-    if not name.endswith((".yaml", ".yml")):
+    if not is_task_file(name):
         return name
     import yaml
 

@@ -123,6 +123,11 @@ class EvaluationPlan(Section):
     task_limit: int = Field(100, ge=1, description="questions of each task")
 
 
+def is_task_file(name: str) -> bool:
+    """Is an entry of `evaluation.tasks` the path of a YAML file, and no task's name?"""
+    return name.endswith((".yaml", ".yml"))
+
+
 class CheckpointPlan(Section):
     """A checkpoint is saved at each evaluation, every `every` optimizer steps and at the end."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from tunebook.plan.files import load_yaml
 from tunebook.plan.schema import Plan
 from tunebook.queue.entries import enqueue
 from tunebook.runs.store import Run, check_free, check_name, free_name, remove_run
+from tunebook.workflow.start import prepare_run, read_plan
 
 MOST = 100  # runs of one sweep
 
@@ -27,13 +28,12 @@ class Variant:
     values: dict[str, str]
 
 
-def variants(path: Path, settings: Sequence[str]) -> list[Variant]:
+def variants(path: Path, settings: Sequence[str], read: Callable[[Path, list[str]], Plan] = read_plan) -> list[Variant]:
     """The plan at `path` with each combination of `settings` (`path=[a, b]`); the last one named varies fastest.
 
-    PlanError with every fault when any of them cannot be used, or there are more than 100.
+    `read` is given the path and one combination. PlanError with every fault when any of them cannot be used, or there
+    are more than 100.
     """
-    from tunebook.workflow.start import read_plan
-
     tried = [_values(setting) for setting in settings]
     count = 1
     for values in tried:
@@ -43,7 +43,7 @@ def variants(path: Path, settings: Sequence[str]) -> list[Variant]:
     found, faults = [], dict[Fault, None]()
     for chosen in itertools.product(*tried):
         try:
-            made = read_plan(path, list(chosen))
+            made = read(path, list(chosen))
         except PlanError as error:
             if not error.faults:
                 raise
@@ -61,8 +61,6 @@ def variants(path: Path, settings: Sequence[str]) -> list[Variant]:
 
 def add_sweep(path: Path, settings: Sequence[str], name: str | None, runs: Path) -> list[Run]:
     """Put a run for each variant into the queue, all of them or none. They are called `NAME-1`, `NAME-2` and so on."""
-    from tunebook.workflow.start import prepare_run
-
     planned = variants(path, settings)
     if name:
         for number in range(1, len(planned) + 1):

@@ -14,6 +14,7 @@ from tunebook.queue.worker import end_worker, start_worker
 from tunebook.runs.store import check_name
 from tunebook.studio.command import call, failure
 from tunebook.studio.given import Given, Here, Nothing
+from tunebook.studio.reads import check_sweep
 from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api")
@@ -45,10 +46,12 @@ def add(added: Added, place: Here) -> Response:
         raise PlanError(f"There is no plan '{added.plan[:200]}' below {place.folder}.", do="Choose one of the list.")
     if added.name:
         check_name(added.name)
+    file = place.folder / added.plan
+    check_sweep(file, added.settings, place)
     words = ["--runs", str(place.runs), *(f"--set={setting}" for setting in added.settings)]
     words += [f"--name={added.name}"] if added.name else []
     command = "sweep" if added.settings else "add"
-    done = call(["queue", command, *words, "--", str(place.folder / added.plan)], place.folder)
+    done = call(["queue", command, *words, "--", str(file)], place.folder)
     if done.returncode:
         raise failure(done)
     return Json({"added": done.stdout.split()}, 201)

@@ -141,7 +141,7 @@ class Place:
         """Markdown files of the working folder that begin with front matter."""
         for folder in (self.folder, self.folder / "pages"):
             for path in sorted(folder.glob("*.md"))[:_MAX_LISTED] if folder.is_dir() else ():
-                if self._inside(path) and _begins_as_page(path):
+                if self.inside(path) and _begins_as_page(path):
                     yield path
 
     # --- plans and data
@@ -153,7 +153,7 @@ class Place:
     def plan_files(self) -> list[str]:
         """Plans in the working folder and in `plans/`, the newest first, by their path from it."""
         found = [path for pattern in ("*.yaml", "*.yml", "plans/*.yaml") for path in self.folder.glob(pattern)]
-        kept = [path for path in found if self._inside(path) and _reads_as_plan(path)]
+        kept = [path for path in found if self.inside(path) and _reads_as_plan(path)]
         kept.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         return [str(path.relative_to(self.folder)) for path in kept[:_MAX_LISTED]]
 
@@ -167,7 +167,7 @@ class Place:
         """The data file at that path below the working folder, links followed. DataError when it is elsewhere."""
         path = self.folder / name
         named = "\0" not in name and len(name) <= 1000 and path.suffix in DATA_KINDS
-        if not (named and self._inside(path) and _is_file(path)):
+        if not (named and self.inside(path) and _is_file(path)):
             what = f"There is no data file '{name[:200]}' below {self.folder}."
             raise DataError(what, do="Put it there, or start the studio in its folder.")
         return path
@@ -186,15 +186,16 @@ class Place:
     def _kept(self, name: str, error: type[TunebookError]) -> Path:
         """A file that the studio itself keeps in the working folder. `error` when a link leads out."""
         path = self.folder / name
-        if not self._inside(path):
+        if not self.inside(path):
             raise error(f"{path} leads out of {self.folder}.", kept="Nothing was read or written.")
         return path
 
     def _listed(self, path: Path) -> bool:
         hidden = any(part.startswith(".") for part in path.relative_to(self.folder).parts)
-        return not hidden and path.is_file() and self._inside(path) and self.runs not in path.parents
+        return not hidden and path.is_file() and self.inside(path) and self.runs not in path.parents
 
-    def _inside(self, path: Path) -> bool:
+    def inside(self, path: Path) -> bool:
+        """Does `path` lie below the working folder, links followed?"""
         try:
             return path.resolve().is_relative_to(self.folder.resolve())
         except (OSError, ValueError, RuntimeError):

@@ -17,6 +17,8 @@ from tunebook.plan.facts import Facts
 from tunebook.plan.schema import Plan
 from tunebook.studio.given import Given
 from tunebook.studio.place import Place
+from tunebook.studio.reads import check_reads
+from tunebook.workflow.start import files_of, with_paths
 
 _NO_DATA = "data.jsonl"  # stands in a plan whose data is not chosen yet
 
@@ -59,7 +61,7 @@ class _Sheet:
 def compile_wanted(wanted: Wanted, place: Place, facts: Facts | None = None, *, whole_paths: bool = False) -> Plan:
     """The plan, or PlanError with every fault in the pages' words, unfinished answers among them.
 
-    With `whole_paths` the plan names data and model by their whole paths, so that it can be kept in any folder.
+    With `whole_paths` the plan names files and model by their whole paths, so that it can be kept in any folder.
     DataError when the data is not below the working folder.
     """
     sheets = [_sheet(key, place, key == wanted.page) for key in wanted.pages]
@@ -70,14 +72,14 @@ def compile_wanted(wanted: Wanted, place: Place, facts: Facts | None = None, *, 
     first, *others = [(sheet.page, sheet.values) for sheet in sheets]
     try:
         made = compile_plan(*first, data, model, wanted.settings, wanted.accept, facts, others)
-        held_out = _held_out(made, data, place)
+        _check_files(made, data, place)
     except PlanError as error:
         told = {fault.where.removesuffix(CUSTOM) for _, fault in _faults(sheets)}
         more = [Fault(_words(sheets, fault.where), fault.message) for fault in error.faults if fault.where not in told]
         raise PlanError(error.what, do=error.do, faults=[*unfinished, *more]) from error
     if unfinished:
         raise PlanError("Some answers are not finished.", do="Answer what is named below.", faults=unfinished)
-    return _with_held_out(made, held_out) if held_out and whole_paths else made
+    return with_paths(made, files_of(made, place.folder)) if whole_paths else made
 
 
 def keep_answers(wanted: Wanted, place: Place, folder: Path) -> None:
@@ -113,21 +115,15 @@ def _model_here(model: str, place: Place) -> str:
     return str(here) if here.exists() else model
 
 
-def _held_out(plan: Plan, data: str, place: Place) -> str:
-    """The whole path of the held-out file; empty for none. PlanError when the plan reads files that it may not."""
+def _check_files(plan: Plan, data: str, place: Place) -> None:
+    """PlanError when the plan reads files that it may not, or its held-out file is no data file."""
     if plan.data.path != data:
         raise PlanError("The data is chosen, not set.", faults=[Fault("data.path", "choose the file as the data")])
-    if plan.data.validation_path is None:
-        return ""
     try:
-        return str(place.data_file(plan.data.validation_path))
+        if plan.data.validation_path is not None:
+            place.data_file(plan.data.validation_path)
     except DataError as error:
         why = plan.origins["data.validation_path"].why
         faults = [Fault("data.validation_path", f"{error.what.rstrip('.')}; from {why}")]
         raise PlanError("No plan can be made of this.", do="Mend what is named below.", faults=faults) from None
-
-
-def _with_held_out(plan: Plan, path: str) -> Plan:
-    origin = plan.origins["data.validation_path"].model_copy(update={"value": path})
-    data = plan.data.model_copy(update={"validation_path": path})
-    return plan.model_copy(update={"data": data, "origins": {**plan.origins, "data.validation_path": origin}})
+    check_reads(plan, place, place.folder)

@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tunebook.errors import RunError
 from tunebook.model.sources import cache_folder, find_model, load_tokenizer, read_config, weights_bytes
 from tunebook.plan.files import load_plan, make_plan, set_values
-from tunebook.plan.schema import Plan
+from tunebook.plan.schema import Plan, is_task_file
 from tunebook.runs.store import Run, check_free, create_run, free_name
 from tunebook.runs.trackers import TRACKERS, missing
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory
@@ -19,20 +20,37 @@ from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory
 
 def read_plan(path: Path, settings: list[str]) -> Plan:
     """The plan at `path` with `--set` applied and its relative paths made absolute, counted from its folder."""
+    return absolute_paths(plan_as_set(path, settings), path.absolute().parent)
+
+
+def plan_as_set(path: Path, settings: list[str]) -> Plan:
+    """The plan at `path` with `--set` applied, its paths as they stand."""
     plan = load_plan(path)
-    if settings:
-        plan = make_plan(set_values(plan.model_dump(mode="json", by_alias=True), settings))
-    return absolute_paths(plan, path.absolute().parent)
+    return make_plan(set_values(plan.model_dump(mode="json", by_alias=True), settings)) if settings else plan
 
 
 def absolute_paths(plan: Plan, base: Path) -> Plan:
-    """`plan` with data and model paths that do not depend on where it is read from."""
-    paths = {"data.path": str(base / plan.data.path)}
-    if plan.data.validation_path:
-        paths["data.validation_path"] = str(base / plan.data.validation_path)
+    """`plan` with paths of data, tasks and model that do not depend on where it is read from."""
+    paths = files_of(plan, base)
     source = find_model(plan.model.name, base)
     if source.kind == "folder" or (base / Path(plan.model.name).expanduser()).is_file():
         paths["model.name"] = str(Path(source.place).resolve())
+    return with_paths(plan, paths)
+
+
+def files_of(plan: Plan, base: Path) -> dict[str, Any]:
+    """The values of `plan` that name files to read, by path, each as its whole path counted from `base`."""
+    found: dict[str, Any] = {"data.path": str(base / plan.data.path)}
+    if plan.data.validation_path:
+        found["data.validation_path"] = str(base / plan.data.validation_path)
+    if any(map(is_task_file, plan.evaluation.tasks)):
+        tasks = plan.evaluation.tasks
+        found["evaluation.tasks"] = [str(base / task) if is_task_file(task) else task for task in tasks]
+    return found
+
+
+def with_paths(plan: Plan, paths: dict[str, Any]) -> Plan:
+    """`plan` with these values at these paths; where each came from stays as it was."""
     value = plan.model_dump(mode="json", by_alias=True)
     for path, new in paths.items():
         section, key = path.split(".")
