@@ -69,13 +69,13 @@ def kills(farm: Farm, done: set[str]) -> Iterator[Case]:
     started = time.perf_counter()
     run = straight(farm, 0, SETTINGS)
     whole = time.perf_counter() - started
-    for chain in range(KILLS):
-        pick = random.Random(chain)
-        if sum(name.startswith("kill ") for name in done) >= KILLS:
-            return
-        if f"kill 1 of chain {chain}" in done:
-            continue
-        yield from _chain(farm, run, chain, pick, whole)
+    killed, chain = sum(name.startswith("kill ") for name in done), 0
+    while killed < KILLS:
+        if f"chain {chain} resumed to the end" not in done:
+            for case in _chain(farm, run, chain, random.Random(chain), whole):
+                killed += case[0].startswith("kill ")
+                yield case
+        chain += 1
 
 
 def _chain(farm: Farm, run: Run, chain: int, pick: random.Random, whole: float) -> Iterator[Case]:
@@ -89,7 +89,8 @@ def _chain(farm: Farm, run: Run, chain: int, pick: random.Random, whole: float) 
         good = _newest_good(other)
         child.kill()
         ended = child.wait()
-        if ended.code == 0:
+        if ended.code == 0:  # it was through before its moment came
+            command = ["verify", name]
             break
         if not other.folder.exists():  # killed before there was a run
             yield f"kill {number} of chain {chain}", []

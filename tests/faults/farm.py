@@ -130,7 +130,8 @@ class Child:
             time.sleep(0.002)
 
     def _read(self, name: str) -> str:
-        return self.words.with_name(f"{self.words.name}.{name}").read_text(errors="replace")
+        file = self.words.with_name(f"{self.words.name}.{name}")
+        return file.read_text(errors="replace") if file.exists() else ""  # killed before it could open it
 
 
 def serve() -> None:

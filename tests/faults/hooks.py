@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tunebook.runs import checkpoints as kept
 from tunebook.train import loop
 from tunebook.workflow import checkpoints, context, training
 
@@ -47,6 +48,18 @@ def at_event(kind: str, step: int, do: Callable[[], object]) -> None:
 def kill_at(kind: str, step: int, number: int = signal.SIGKILL) -> None:
     """A signal to itself after the event of that kind at that step: SIGKILL ends it there and then."""
     at_event(kind, step, lambda: os.kill(os.getpid(), number))
+
+
+@hook
+def kill_after_removal() -> None:
+    """SIGKILL right after the first checkpoint was rotated away."""
+    discard = kept._discard
+
+    def killed(place: Any) -> None:
+        discard(place)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    kept._discard = killed
 
 
 @hook

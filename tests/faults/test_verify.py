@@ -10,6 +10,7 @@ from tests.faults.test_damage import hurt
 from tunebook.evaluate.report import write_report
 from tunebook.files import read_json, write_json
 from tunebook.runs.lock import hold_lock
+from tunebook.runs.store import Run
 from tunebook.workflow.verify import verify_run
 
 pytestmark = pytest.mark.slow
@@ -27,6 +28,15 @@ def test_a_whole_run_passes_and_says_what_was_looked_at(finished):
     assert found.checked["evaluations"] == 4
     assert found.checked["report"] >= 5
     assert found.checked["events"] > 20
+
+
+def test_a_run_killed_right_after_a_checkpoint_was_rotated_away_passes_once_it_is_resumed(farm, finished):
+    run = finished.folder.with_name("rotated")
+    killed = farm.run("run", "plan-0.yaml", "--name", run.name, hooks=[("kill_after_removal",)])
+    assert killed.code == -9
+    resumed = farm.run("resume", run.name)
+    assert resumed.code == 0, resumed.err
+    assert faults(Run(run)) == []
 
 
 @pytest.mark.parametrize("how", ["flip", "gone"])

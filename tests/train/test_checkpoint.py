@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tunebook.errors import CheckpointError
-from tunebook.runs.checkpoints import damage, newest_good, rotate, steps_saved
+from tunebook.runs.checkpoints import damage, newest_good, outlived, remove, steps_saved
 from tunebook.train.checkpoint import load_checkpoint, save_checkpoint
 
 WEIGHTS = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(3)}
@@ -61,7 +61,8 @@ def test_rotation_goes_by_step_number_and_keeps_the_best(tmp_path):
     for step in (5, 10, 15, 20):
         save(tmp_path, step)
     os.utime(tmp_path / "step-20", (0, 0))  # a clock set back
-    assert sorted(rotate(tmp_path, 2, {5})) == [10]
+    assert outlived(tmp_path, 2, {5}) == [10]
+    remove(tmp_path, [10])
     assert steps_saved(tmp_path) == [20, 15, 5]
 
 

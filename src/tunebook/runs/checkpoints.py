@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tunebook.files import read_json, sha256
@@ -67,16 +67,17 @@ def newest_good(folder: Path) -> Iterator[tuple[int, str]]:
             return
 
 
-def rotate(folder: Path, keep: int, also: set[int]) -> list[int]:
-    """Remove all but the newest `keep` checkpoints and those in `also`; returns the steps removed. Clears leftovers."""
-    removed = []
-    for step in steps_saved(folder)[keep:]:
-        if step not in also:
-            _discard(folder / f"step-{step}")
-            removed.append(step)
+def outlived(folder: Path, keep: int, also: set[int]) -> list[int]:
+    """The steps whose checkpoints are no longer kept: all but the newest `keep` and those in `also`."""
+    return [step for step in steps_saved(folder)[keep:] if step not in also]
+
+
+def remove(folder: Path, steps: Iterable[int]) -> None:
+    """Remove the checkpoints of `steps`, and what crashes left behind."""
+    for step in steps:
+        _discard(folder / f"step-{step}")
     for leftover in [*folder.glob(".staging-*"), *folder.glob(".trash-*")]:
         shutil.rmtree(leftover, ignore_errors=True)
-    return removed
 
 
 def _discard(place: Path) -> None:

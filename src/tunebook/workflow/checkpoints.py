@@ -8,7 +8,7 @@ from typing import Any
 
 from tunebook.errors import CheckpointError, RunError
 from tunebook.files import read_json
-from tunebook.runs.checkpoints import damage, newest_good, recover, rotate, steps_saved
+from tunebook.runs.checkpoints import damage, newest_good, outlived, recover, remove, steps_saved
 from tunebook.train.checkpoint import load_checkpoint, save_checkpoint
 from tunebook.train.optim import load_optimizer_tensors, optimizer_tensors
 from tunebook.train.state import TrainState
@@ -19,7 +19,8 @@ from tunebook.workflow.context import Context
 def save(context: Context, state: TrainState) -> None:
     """Save a checkpoint and rotate older ones away; a save that fails is told, and training goes on.
 
-    Events are synced first: after a power cut there is no checkpoint of steps that the events do not know.
+    Whatever cuts it short, the events know every step that has a checkpoint, and name no checkpoint as kept that is
+    not there: they are synced before one is put in place, and again before those that they call removed are.
     """
     if context.stop and not context.stop.save:
         return
@@ -29,15 +30,13 @@ def save(context: Context, state: TrainState) -> None:
     if not context.workers.first:
         return
     try:
-        if context.events:
-            with suppress(OSError):
-                context.events.sync()
+        _sync_events(context)
         size = save_checkpoint(folder, state.step, weights, optimizer, state.to_json())
     except CheckpointError as error:
         context.emit("checkpoint", step=state.step, ok=False, best=False, message=str(error))
         return
     context.saved_step = state.step
-    removed = rotate(folder, context.plan.checkpoints.keep, {best_saved(context)})
+    removed = outlived(folder, context.plan.checkpoints.keep, {best_saved(context)})
     context.emit(
         "checkpoint",
         step=state.step,
@@ -47,6 +46,14 @@ def save(context: Context, state: TrainState) -> None:
         seconds=time.perf_counter() - started,
         removed=removed,
     )
+    _sync_events(context)
+    remove(folder, removed)
+
+
+def _sync_events(context: Context) -> None:
+    if context.events:
+        with suppress(OSError):
+            context.events.sync()
 
 
 def continue_from_checkpoint(context: Context) -> None:
