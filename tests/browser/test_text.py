@@ -9,13 +9,14 @@ import json
 import math
 
 import pytest
-import yaml
 
 from tests.browser.conftest import running, watch
 from tests.evaluate.runs import make_run
 from tests.studio.conftest import plan
 from tunebook.evaluate.report import write_report
 from tunebook.files import to_json, write_text
+from tunebook.pages.answers import save_answers
+from tunebook.pages.catalog import load_page
 from tunebook.runs.events import EventWriter
 from tunebook.runs.store import create_run
 
@@ -35,7 +36,7 @@ SHOWN = "<script>window.__x=1</script>"
 def plant(folder):
     """A folder in which every text that the studio can show is a hard one."""
     hard = HARD.replace("\u2028", " ")
-    run = make_run(folder / "runs" / "hard-1", steps=40)
+    run = make_run(folder / "runs" / "hard-1", steps=40, review={"policy": "all"})
     for step in (0, 40):
         path = run.folder / "samples" / f"step-{step}.json"
         file = json.loads(path.read_text())
@@ -58,20 +59,18 @@ def plant(folder):
     events.emit("checkpoint", step=5, ok=False, best=False, removed=[], message=HARD)
     events.emit("run", state="failed", reason=HARD)
     (lost.folder / "run.log").write_text(HARD)
-    quoted = json.dumps(hard)
+    quoted = json.dumps(hard, ensure_ascii=False)
     (folder / "mine.md").write_text(
         f"---\ntitle: {quoted}\nsubtitle: {quoted}\nphase: 7\n---\n## {hard}\n\n{hard}\n\n"
         f"{{type: form}}\n**{hard}**\n\n"
-        f"{{type: text, id: who, placeholder: {quoted}}}\n\n**Which?**\n\n{{type: select, id: which}}\n- {hard}\n- b\n"
+        f"{{type: text, id: who, placeholder: {quoted}}}\n\n**Which?**\n\n"
+        f"{{type: select, id: which, options: [{quoted}, b]}}\n"
     )
     (folder / "broken.md").write_text(f"---\ntitle: {quoted}\n---\n## A\n{{type: {quoted}}}\n")
     rows = [{"prompt": HARD, "completion": HARD}, {"prompt": HARD}, {HARD: HARD}, {"prompt": "", "completion": HARD}]
     (folder / NAME).write_text("".join(json.dumps(row) + "\n" for row in rows) + HARD + "\n")
     answers = {"how-will-you-prevent-overfitting": HARD, "early-stopping-conditions": HARD}
-    (folder / "answers").mkdir()
-    (folder / "answers" / f"{KEY}.yaml").write_text(
-        yaml.safe_dump({"format": 1, "page": KEY, "partial": True, "answers": answers}, allow_unicode=True)
-    )
+    save_answers(folder / "answers" / f"{KEY}.yaml", load_page(KEY), answers, partial=True)
 
 
 @pytest.fixture(scope="module")

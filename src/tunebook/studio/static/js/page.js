@@ -12,10 +12,10 @@ const questions = [...document.querySelectorAll(".question")].map((box) => ({
   custom: box.querySelector(".custom"),
 }));
 localStorage.setItem("page", key);
-const plan = new PlanPanel(key);
+const plan = new PlanPanel(key, settled);
 const waiting = new Map(); // id -> what is still to be sent
 let timer = 0,
-  sending = false;
+  sending = null;
 
 // --- what is on the screen, and what is kept
 
@@ -64,12 +64,23 @@ function keep(id, value, soon) {
   timer = setTimeout(send, soon ? 0 : 350);
 }
 
-async function send() {
-  if (sending || !waiting.size) return;
-  sending = true;
+/** Send what waits; what came meanwhile, or was not taken, follows in a moment. */
+function send() {
+  if (!sending && waiting.size)
+    sending = post().then((soon) => {
+      sending = null;
+      if (!waiting.size) return;
+      clearTimeout(timer);
+      timer = setTimeout(send, soon);
+    });
+  return sending;
+}
+
+/** Milliseconds after which there may be more to send. */
+async function post() {
   const changes = new Map(waiting);
   try {
-    const { values, faults } = await api(`pages/${key}/answers`, {
+    const { faults } = await api(`pages/${key}/answers`, {
       method: "POST",
       body: { changes: Object.fromEntries(changes) },
     });
@@ -81,16 +92,18 @@ async function send() {
     }
     $("saved").textContent = "Answers kept";
     plan.draw();
+    return 100;
   } catch (error) {
     $("saved").textContent = error instanceof ApiError ? "Not kept yet" : "";
-    timer = setTimeout(send, 2000);
-  } finally {
-    sending = false;
+    return 2000;
   }
-  if (waiting.size) {
-    clearTimeout(timer);
-    timer = setTimeout(send, 100);
-  }
+}
+
+/** Over when the answers on the screen are kept; an error when they could not be. */
+async function settled() {
+  await sending;
+  await send();
+  if (waiting.size) throw new Error("The last answers are not kept yet; try again in a moment.");
 }
 
 // --- ranking: right or not, and why only when asked

@@ -9,11 +9,17 @@ export class PlanPanel {
   #accept = new Set();
   #settings = [];
   #asked = 0;
+  #drawn = null;
+  #ready = false; // a run can be made of what is drawn
+  #busy = false; // one is being asked for
   #measuring = "";
   #estimate = null;
+  #settled;
 
-  constructor(key) {
+  /** `settled` waits until the answers on the screen are kept. */
+  constructor(key, settled) {
     this.#key = key;
+    this.#settled = settled;
     const kept = JSON.parse(localStorage.getItem(`plan:${key}`) ?? "{}");
     if ([...$("data").options].some((option) => option.value === kept.data)) $("data").value = kept.data;
     if (kept.model) $("model").value = kept.model;
@@ -56,23 +62,28 @@ export class PlanPanel {
     history.replaceState(null, "", location.pathname);
   }
 
-  async draw() {
-    const mine = ++this.#asked,
-      wanted = this.#wanted();
+  /** Draw the plan of what is chosen now; over when it, or a later one, is drawn. */
+  draw() {
+    this.#drawn = this.#redraw(++this.#asked);
+    return this.#drawn;
+  }
+
+  async #redraw(mine) {
+    const wanted = this.#wanted();
     localStorage.setItem(`plan:${this.#key}`, JSON.stringify(wanted));
-    $("start").disabled = $("enqueue").disabled = true;
     try {
       const found = await api("plan", { method: "POST", body: wanted });
-      if (mine !== this.#asked) return;
+      if (mine !== this.#asked) return this.#drawn;
       if (found.error) throw new ApiError(found.error);
       this.#show(found, wanted);
-      $("start").disabled = $("enqueue").disabled = !wanted.data || !wanted.model;
+      this.#allow(Boolean(wanted.data && wanted.model));
       $("start-note").textContent = wanted.data
         ? "Nothing is spent before you start it."
         : "Choose the data to train on first.";
       if (wanted.data && wanted.model && !found.plan.facts) this.#measure(wanted);
     } catch (error) {
-      if (mine !== this.#asked) return;
+      if (mine !== this.#asked) return this.#drawn;
+      this.#allow(false);
       $("estimate").replaceChildren();
       $("plan").replaceChildren(told(error.error ?? { what: error.message }));
     }
@@ -168,16 +179,37 @@ export class PlanPanel {
     return h("p", { className: "muted small" }, `Advice taken: ${path}. `, quiet("Take it back", back));
   }
 
+  /** The buttons stay as they are while a plan is drawn: a click that also ends a field's change must not be lost. */
+  #allow(ready) {
+    this.#ready = ready;
+    for (const button of ["start", "enqueue"]) $(button).disabled = !ready || this.#busy;
+  }
+
+  /** Ask for a run of what is on the screen: the last answers are kept and their plan is drawn first. */
+  async #ask(more) {
+    if (this.#busy) return null;
+    this.#busy = true;
+    this.#allow(this.#ready);
+    const found = await trying(async () => {
+      await this.#settled();
+      await this.draw();
+      if (!this.#ready) throw new Error("No run was made: the plan says what is still needed.");
+      return api("runs", { method: "POST", body: { ...this.#wanted(), ...more } });
+    });
+    this.#busy = false;
+    this.#allow(this.#ready);
+    return found;
+  }
+
   async #enqueue() {
-    const body = { ...this.#wanted(), queue: true };
-    const found = await trying(() => api("runs", { method: "POST", body }), $("enqueue"));
+    const found = await this.#ask({ queue: true });
     if (found) toast(`${found.started} waits in the queue on the home view.`);
   }
 
   async #start() {
     const button = $("start");
     button.textContent = "Checking data and model …";
-    const found = await trying(() => api("runs", { method: "POST", body: this.#wanted() }), button);
+    const found = await this.#ask({});
     button.textContent = "Start the run";
     if (found) {
       toast(`${found.started} is on its way.`);
