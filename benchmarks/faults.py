@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.faults.compare import differences  # noqa: E402
 from tests.faults.conftest import SETTINGS  # noqa: E402
-from tests.faults.farm import Farm  # noqa: E402
+from tests.faults.farm import Done, Farm  # noqa: E402
 from tests.faults.matrix import PLANS, cells, plans, straight, take  # noqa: E402
 
 from tunebook.runs.checkpoints import damage, steps_saved  # noqa: E402
@@ -46,7 +47,8 @@ RESULTS = ROOT / "build" / "faults.jsonl"
 KILLS = 300
 SAVED = 6  # the step whose save is swept
 # system calls that can fail because of a disk, with the errors that it gives
-ERRORS = {"write": "ENOSPC", "fsync": "EIO", "openat": "ENOSPC", "mkdir": "ENOSPC", "rename": "EIO", "ftruncate": "EIO"}
+ERRORS = {"write": "ENOSPC", "fsync": "EIO", "openat": "ENOSPC", "mkdir": "ENOSPC", "ftruncate": "EIO"}
+ERRORS |= {"rename": "EIO", "renameat": "EIO", "unlink": "EIO", "unlinkat": "EIO", "rmdir": "EIO"}
 Case = tuple[str, list[str]]  # what was done, and what differed after it
 
 
@@ -104,68 +106,88 @@ def _chain(farm: Farm, run: Run, chain: int, pick: random.Random, whole: float) 
 
 
 def sweep(farm: Farm, done: set[str]) -> Iterator[Case]:
-    """SIGKILL at the n-th system call of the save of step 6, for every n until the save gets through."""
+    """SIGKILL at each system call of the save of step 6."""
     run = straight(farm, 0, SETTINGS)
-    number = 1 + sum(name.startswith("system call") for name in done)
-    while True:
-        what, through, found = _at_call(farm, run, f"all:signal=KILL:when={number}")
-        if through:
-            return
-        yield f"system call {number}, {what}", found
-        number += 1
+    for number, (call, nth, line) in enumerate(_calls(farm, run), 1):
+        name = f"system call {number}, {call} {nth}"
+        if name not in done:
+            yield name, _at_call(farm, run, f"{call}:signal=KILL:when={nth}", line)
 
 
 def errors(farm: Farm, done: set[str]) -> Iterator[Case]:
-    """The n-th call of each kind in the save of step 6 fails; training must go on to the same end."""
+    """Each call of the save of step 6 that a disk can fail fails; training must go on to the same end."""
     run = straight(farm, 0, SETTINGS)
-    for call, error in ERRORS.items():
-        number = 1 + sum(name.startswith(f"{call} ") for name in done)
-        while True:
-            _, through, found = _at_call(farm, run, f"{call}:error={error}:when={number}")
-            if not through:
-                yield f"{call} {number} gives {error}", found
-            else:
-                break
-            number += 1
+    for call, nth, line in _calls(farm, run):
+        name = f"{call} {nth} gives {ERRORS.get(call)}"
+        if call in ERRORS and name not in done:
+            yield name, _at_call(farm, run, f"{call}:error={ERRORS[call]}:when={nth}", line)
 
 
-def _at_call(farm: Farm, run: Run, inject: str) -> tuple[str, bool, list[str]]:
-    """Inject a fault into the save of step 6. Returns the call that was hit, whether none was, and what differed."""
-    name = "hit"
-    other = Run(run.folder.with_name(name))
-    shutil.rmtree(other.folder, ignore_errors=True)
-    shutil.copytree(run.folder.with_name(f"{run.name}-checkpoint-4"), other.folder)
-    rows = other.folder.with_name(f"{name}.rows")
-    rows.unlink(missing_ok=True)
-    child = farm.start("resume", name, hooks=[("record_rows", str(rows)), ("pause_around_save", SAVED)])
-    if not child.stopped():
-        raise RuntimeError(child.wait().err)
-    log = farm.home / "strace.log"
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-qq", "-o", str(log), "-e", f"inject={inject}", "-p", str(child.pid)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    while "TracerPid:\t0\n" in Path(f"/proc/{child.pid}/status").read_text():
-        time.sleep(0.002)
-    child.kill(signal.SIGCONT)
-    killed = not child.stopped("saving")
-    tracer.terminate()
-    tracer.wait()
-    hit = next((line for line in log.read_text().splitlines() if "(INJECTED)" in line), "")
-    child.kill(signal.SIGCONT)
-    ended = child.wait()
+def _calls(farm: Farm, run: Run) -> list[tuple[str, int, str]]:
+    """The system calls of one save in their order: name, how many of that name there were by then, the line told."""
+    _, _, log = _traced(farm, run, None)
+    counts: Counter[str] = Counter()
+    found = []
+    for line in log:
+        call = line.partition("(")[0].strip()
+        if not call.isidentifier():
+            continue  # the end of one that was told before
+        counts[call] += 1
+        if "/after" in line:
+            return found
+        found.append((call, counts[call], line))
+    raise RuntimeError("the save's end is not among its system calls")
+
+
+def _at_call(farm: Farm, run: Run, inject: str, line: str) -> list[str]:
+    """Inject a fault into the save of step 6; returns what differed after it."""
+    ended, killed, log = _traced(farm, run, inject)
+    other = Run(run.folder.with_name("hit"))
     found = []
     if killed:
-        saved = _newest_good(other)
-        if saved < 4:
+        if (saved := _newest_good(other)) < SAVED - 2:
             found.append(f"the newest good checkpoint is that of step {saved}")
-        ended = farm.run("resume", name, hooks=[("record_rows", str(rows))])
-    if ended.code:
-        found.append(ended.err[-300:])
-    else:
-        found += _compared(farm, run, other)
-    return hit.split(" ", 1)[-1].strip()[:60], not killed and not hit, found
+        ended = farm.run("resume", "hit", hooks=[("record_rows", str(other.folder.with_name("hit.rows")))])
+    elif not any("(INJECTED)" in told for told in log):
+        found.append(f"the fault was not injected at {line[:60]}")
+    return found + ([ended.err[-300:]] if ended.code else _compared(farm, run, other))
+
+
+def _traced(farm: Farm, run: Run, inject: str | None) -> tuple[Done, bool, list[str]]:
+    """Go on from step 4 with the save of step 6 under strace.
+
+    Returns how it ended, whether it did in the save, and what strace tells of its main thread, a line a call.
+    """
+    other = Run(run.folder.with_name("hit"))
+    shutil.rmtree(other.folder, ignore_errors=True)
+    shutil.copytree(run.folder.with_name(f"{run.name}-checkpoint-{SAVED - 2}"), other.folder)
+    other.folder.with_name("hit.rows").unlink(missing_ok=True)
+    pipes = [farm.home / "before", farm.home / "after"]
+    for pipe in pipes:
+        pipe.unlink(missing_ok=True)
+        os.mkfifo(pipe)
+    hold = ("hold_around_save", SAVED, *map(str, pipes))
+    child = farm.start("resume", "hit", hooks=[("record_rows", str(other.folder.with_name("hit.rows"))), hold])
+    end = child.waits_at(pipes[0])
+    if end is None:
+        raise RuntimeError(child.wait().err)
+    log = farm.home / "strace.log"
+    more = ["-e", f"inject={inject}"] if inject else []
+    command = ["strace", "-f", "-qq", "-o", log, *more, "-p", str(child.pid)]
+    tracer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while "TracerPid:\t0\n" in Path(f"/proc/{child.pid}/status").read_text():
+        time.sleep(0.002)
+    os.close(end)
+    end = child.waits_at(pipes[1])
+    tracer.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        tracer.wait(2)
+    tracer.kill()  # now and then it waits for a thread of what it has killed
+    tracer.wait()
+    if end is not None:
+        os.close(end)
+    mine = (line.partition(" ") for line in log.read_text().splitlines())
+    return child.wait(), end is None, [told for pid, _, told in mine if pid == str(child.pid)]
 
 
 def _compared(farm: Farm, run: Run, other: Run) -> list[str]:

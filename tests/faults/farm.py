@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,20 +115,34 @@ class Child:
             raise TimeoutError(f"process {self.pid} did not end in {seconds} s: {self._read('err')}")
         return Done(code, self._read("out"), self._read("err"))
 
-    def stopped(self, name: str = "", seconds: float = 20) -> bool:
-        """Wait until it has stopped itself (SIGSTOP), called `name` if one is given; False when it ended instead.
+    def stopped(self, seconds: float = 20) -> bool:
+        """Wait until it has stopped itself (SIGSTOP); False when it ended instead."""
+        return self._until(lambda: self._state() == "T", seconds)
 
-        One that was not renamed in time, because its renaming was what failed, is taken as it is.
-        """
+    def waits_at(self, pipe: Path, seconds: float = 20) -> int | None:
+        """Wait until it waits for a named pipe. Returns the end to close for it to go on; None when it has ended."""
+        ends: list[int] = []
+
+        def opened() -> bool:
+            with contextlib.suppress(OSError):  # no one reads there yet
+                ends.append(os.open(pipe, os.O_WRONLY | os.O_NONBLOCK))
+            return bool(ends)
+
+        return ends[0] if self._until(opened, seconds) else None
+
+    def _until(self, happened: Callable[[], bool], seconds: float) -> bool:
         deadline = time.monotonic() + seconds
-        while True:
-            comm, state = re.search(r"\((.*)\) (.)", Path(f"/proc/{self.pid}/stat").read_text()).groups()
-            late = time.monotonic() > deadline
-            if state == "Z" or (state in "Tt" and (comm == name or not name or late)):
-                return state != "Z"
-            if late:
+        while not happened():
+            if self._state() == "Z":
+                return False
+            if time.monotonic() > deadline:
                 raise TimeoutError(f"process {self.pid} neither stopped nor ended in {seconds} s")
             time.sleep(0.002)
+        return True
+
+    def _state(self) -> str:
+        found = re.search(r"\(.*\) (.)", Path(f"/proc/{self.pid}/stat").read_text())
+        return found[1] if found else "Z"
 
     def _read(self, name: str) -> str:
         file = self.words.with_name(f"{self.words.name}.{name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import json
@@ -95,20 +94,32 @@ def record_rows(path: str) -> None:
 
 
 @hook
-def pause_around_save(step: int) -> None:
-    """Stop (SIGSTOP) before the save of `step` and, renamed `saving`, after it, for whoever wants to attach."""
+def pause_before_save(step: int) -> None:
+    """Stop (SIGSTOP) before the save of `step`."""
+    _around_save(step, lambda: os.kill(os.getpid(), signal.SIGSTOP), lambda: None)
+
+
+@hook
+def hold_around_save(step: int, before: str, after: str) -> None:
+    """Wait before the save of `step`, and after it, until someone has opened and closed the pipe of that path.
+
+    A stop signal would do for one who looks on; a tracer that comes and goes meanwhile loses signals.
+    """
+    _around_save(step, lambda: Path(before).read_bytes(), lambda: Path(after).read_bytes())
+
+
+def _around_save(step: int, before: Callable[[], object], after: Callable[[], object]) -> None:
     save = training.save
 
-    def pausing(its: Any, state: Any) -> None:
-        if state.step == step:
-            os.kill(os.getpid(), signal.SIGSTOP)
-            with contextlib.suppress(OSError):
-                Path("/proc/self/comm").write_text("saving")
+    def saving(its: Any, state: Any) -> None:
+        at = state.step == step
+        if at:
+            before()
         save(its, state)
-        if state.step == step:
-            os.kill(os.getpid(), signal.SIGSTOP)
+        if at:
+            after()
 
-    training.save = pausing
+    training.save = saving
 
 
 @hook

@@ -108,7 +108,7 @@ def test_a_living_owner_is_alive_whatever_the_clock_says(monkeypatch):
 @pytest.mark.slow
 def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over_with_a_word(farm, finished, copy):
     run = copy("checkpoint", 4)
-    first = farm.start("resume", run.name, hooks=[("pause_around_save", 6)])
+    first = farm.start("resume", run.name, hooks=[("pause_before_save", 6)])
     assert first.stopped()
     second = farm.run("resume", run.name)
     assert second.code == 1
@@ -126,7 +126,7 @@ def test_a_second_writer_is_refused_and_a_dead_ones_lock_is_taken_over_with_a_wo
 @pytest.mark.slow
 def test_a_second_signal_ends_it_at_once_and_leaves_what_can_be_gone_on_with(farm, finished, copy):
     run = copy("checkpoint", 4)
-    child = farm.start("resume", run.name, hooks=[("kill_at", "metrics", 5, signal.SIGTERM), ("pause_around_save", 5)])
+    child = farm.start("resume", run.name, hooks=[("kill_at", "metrics", 5, signal.SIGTERM), ("pause_before_save", 5)])
     assert child.stopped()
     child.kill(signal.SIGTERM)
     child.kill(signal.SIGCONT)
