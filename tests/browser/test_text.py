@@ -176,7 +176,9 @@ def test_a_canary_would_sing(page, studio):
     page.evaluate("text => document.querySelector('main').insertAdjacentHTML('beforeend', text)", HARD)
     with pytest.raises(AssertionError):
         untouched(page)
+    page.wait_for_load_state("networkidle")
     assert page.evaluate("() => window.__x") is None, "and even then the policy lets nothing run"
+    page.close()  # what the browser says of it may come late
     page.faults.clear()
 
 

@@ -36,7 +36,7 @@ def _templates() -> Environment:
     made = Environment(
         loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
-    made.globals |= {"costs": costs, "about": lambda part: topic(part.id, part.sets, "") or ""}
+    made.globals |= {"costs": costs, "heading": heading, "about": lambda part: topic(part.id, part.sets, "") or ""}
     return made
 
 
@@ -44,6 +44,11 @@ def costs(label: str) -> str:
     """What computing a metric costs, in a few words; empty for what is not a metric."""
     words = label.lower()
     return next((cost for name, cost in COSTS.items() if name.replace("_", " ") in words), "")
+
+
+def heading(title: str, phase: int | None) -> str:
+    """A page's title without its phase, which is shown beside it."""
+    return title.removeprefix(f"Phase {phase}:").strip() or title
 
 
 def draw(template: str, status: int = 200, **values: Any) -> Response:
