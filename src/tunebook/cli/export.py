@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -65,11 +67,21 @@ def export(
     if as_json:
         print_json({"format": kind, "folder": str(folder), "parity": parity, "address": address})
         return
-    ties = f", {parity['answers_tied']} parting at a tie" if parity["answers_tied"] else ""
-    click.echo(
-        f"{folder}\nLoaded again by {parity['read_by']} in a fresh process: {parity['answers_equal']} of "
-        f"{parity['answers']} answers equal{ties}, same top token at {parity['top1']:.1%} of {parity['positions']} "
-        f"positions, mean KL {parity['mean_kl']:.2g}."
-    )
+    click.echo(f"{folder}\nLoaded again in a fresh process:")
+    for line in _told(parity):
+        click.echo(f"  {line}")
     if address:
         click.echo(address)
+
+
+def _told(parity: dict[str, Any]) -> Iterator[str]:
+    """A line for each file and each program that read it."""
+    for name, one in {parity.get("file", ""): parity, **parity.get("files", {})}.items():
+        for read in (one, one.get("llama_cpp")):
+            if read:
+                ties = f" ({read['answers_tied']} parting at a tie)" if read.get("answers_tied") else ""
+                yield (
+                    f"{name + ', ' if name else ''}{read['read_by']}: {read['answers_equal']} of {read['answers']} "
+                    f"answers equal{ties}, same top token at {read['top1']:.1%} of {read['positions']} positions, "
+                    f"mean KL {read['mean_kl']:.2g}"
+                )
