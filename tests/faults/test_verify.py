@@ -9,6 +9,7 @@ import pytest
 from tests.faults.test_damage import hurt
 from tunebook.evaluate.report import write_report
 from tunebook.files import read_json, write_json
+from tunebook.runs.events import EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.store import Run
 from tunebook.workflow.verify import verify_run
@@ -52,6 +53,13 @@ def test_a_checkpoint_that_the_events_know_and_the_folder_has_not_is_named(copy)
     run = copy()
     (run.checkpoints / "step-8").rename(run.folder / "elsewhere")
     assert "checkpoints/step-8: is missing" in faults(run)
+
+
+def test_a_checkpoint_of_before_events_were_lost_may_have_been_rotated_away(copy):
+    run = copy()
+    (run.checkpoints / "step-8").rename(run.folder / "elsewhere")
+    EventWriter(run.events).emit("warning", code="events_lost", message="1 event before this one ...")
+    assert "checkpoints/step-8: is missing" not in faults(run)
 
 
 def test_a_gap_in_the_events_is_named(copy):

@@ -77,12 +77,21 @@ def _files(run: Run) -> Iterator[Fault | None]:
 
 
 def _checkpoints(run: Run) -> Iterator[Fault | None]:
-    """Every checkpoint against its manifest; those that the events tell of must be there."""
+    """Every checkpoint against its manifest; those that the events tell of must be there.
+
+    Where events were lost, the word that an earlier one was rotated away may be among them.
+    """
     there = steps_saved(run.checkpoints)
     for step in there:
         wrong = damage(run.checkpoints, step)
         yield Fault(f"checkpoints/step-{step}", wrong) if wrong else None
     told = {step for step, kept in read_status(run).checkpoints.items() if kept["ok"]}
+    before: set[int] = set()
+    for event in read_events(run.events):
+        if event["kind"] == "checkpoint":
+            before.add(event["step"])
+        elif event.get("code") == "events_lost":
+            told -= before
     for step in sorted(told - set(there)):
         yield Fault(f"checkpoints/step-{step}", "is missing")
 
