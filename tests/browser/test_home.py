@@ -141,3 +141,31 @@ def test_the_browser_tells_when_a_run_ends_once_that_was_asked_for(page, studio,
         events.emit("run", state="finished", reason="")
         page.wait_for_function("() => window.told.length")
     assert page.evaluate("() => window.told") == [["live-1 is finished", "Validation loss 2.", "tunebook-live-1"]]
+
+
+def test_a_tab_that_nobody_sees_draws_what_came_once_it_is_looked_at(page, studio):
+    page.add_init_script("Object.defineProperty(document, 'hidden', { get: () => !window.looked })")
+    with page.expect_websocket() as feed:
+        page.goto(studio.base)
+    create_run("late-1", studio.folder / "runs", plan())
+    feed.value.wait_for_event("framereceived", predicate=lambda frame: "late-1" in str(frame))
+    assert names(page) == []
+    page.evaluate("() => { window.looked = true; document.dispatchEvent(new Event('visibilitychange')); }")
+    page.locator("#runs a", has_text="late-1").wait_for()
+    assert sorted(names(page)) == ["done-1", "late-1"]
+
+
+def test_every_run_can_be_read_and_removed_on_a_phone(page, studio):
+    page.set_viewport_size({"width": 375, "height": 780})
+    run = create_run("a-run-with-a-rather-long-name-1", studio.folder / "runs", plan())
+    events = EventWriter(run.events)
+    events.emit("run", state="started", reason="", pid=1)
+    events.emit("totals", optimizer_steps=400, steps_per_epoch=100, trainable_parameters=1, parameters=2)
+    events.emit("run", state="failed", reason="The loss was not a number at optimizer step 61. Try a lower rate.")
+    page.goto(studio.base)
+    page.locator("#runs .icon-button").nth(1).wait_for()
+    for part in ("#runs .how-far", "#runs .pill", "#runs .icon-button", "#notify", "#search"):
+        for box in [one.bounding_box() for one in page.locator(part).all()]:
+            assert box["x"] >= 0, part
+            assert box["x"] + box["width"] <= 375, part
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 375

@@ -35,6 +35,7 @@ def serve(place: Place, port: int | None, ready: Callable[[str, str], None]) -> 
         timeout_graceful_shutdown=2,
         ws="websockets-sansio",
         ws_max_size=1_000_000,
+        ws_per_message_deflate=False,  # nothing leaves this machine, and each tab would cost its own buffers
         lifespan="off",
     )
     warm(place)

@@ -92,6 +92,21 @@ function lineState(text) {
 export const feed = new Feed();
 export const onNews = (take) => feed.addEventListener("news", (event) => take(event.detail));
 
+/** `draw`, put off while nobody sees the tab: what came last is drawn once the tab is looked at again. */
+export function whenSeen(draw) {
+  let late = null;
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden || !late) return;
+    const given = late;
+    late = null;
+    draw(...given);
+  });
+  return (...given) => {
+    late = document.hidden ? given : null;
+    if (!late) draw(...given);
+  };
+}
+
 // --- figures
 
 const plain = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });

@@ -24,6 +24,7 @@ const LABELS = {
 const EVALUATED = new Set(["validation_loss", "perplexity", "bleu", "chrf", "rouge_l", "response_length"]);
 const COLORS = ["--curve-1", "--curve-2", "--curve-3"];
 const OTHERS = ["--curve-3", "--curve-4", "--curve-5"]; // one for each run laid over
+const REST = 9; // times as long as a drawing took
 const HINT = "Drag to zoom, arrow keys to read values.";
 
 export class Curves {
@@ -32,6 +33,7 @@ export class Curves {
   #others = new Map();
   #tab = "loss";
   #waiting = false;
+  #rested = 0; // when the next drawing may begin
   #changed;
   #chart = new Chart($("chart"), $("legend"));
 
@@ -71,13 +73,22 @@ export class Curves {
     const table = name === this.#name ? this.#table : this.#others.get(name);
     let changed = false;
     for (const event of events) changed = table?.take(event) || changed;
-    if (changed && !this.#waiting) {
-      this.#waiting = true;
-      requestAnimationFrame(() => {
-        this.#waiting = false;
-        this.#draw();
+    if (changed) this.#soon();
+  }
+
+  /** Draw at the next frame; a drawing that takes long is followed by a rest, so that long runs leave the machine be. */
+  #soon() {
+    if (this.#waiting) return;
+    this.#waiting = true;
+    const draw = () => {
+      const begun = performance.now();
+      this.#waiting = false;
+      this.#draw();
+      queueMicrotask(() => {
+        this.#rested = performance.now() + REST * (performance.now() - begun); // uPlot has drawn by now
       });
-    }
+    };
+    setTimeout(() => requestAnimationFrame(draw), Math.max(0, this.#rested - performance.now()));
   }
 
   // --- other runs

@@ -12,6 +12,7 @@ import {
   seconds,
   toast,
   trying,
+  whenSeen,
   whole,
 } from "/static/js/core.js";
 import { pill, showMore } from "/static/js/parts.js";
@@ -205,6 +206,7 @@ function draw() {
   if (focused) box.querySelector(`a[href="${CSS.escape(focused)}"], [aria-label="${CSS.escape(focused)}"]`)?.focus();
 }
 
+const drawNews = whenSeen(draw);
 onNews((news) => {
   if (!news.list) return;
   news.list.forEach((run) => {
@@ -213,7 +215,7 @@ onNews((news) => {
     runs.set(run.name, run);
   });
   news.gone.forEach((name) => runs.delete(name));
-  draw();
+  drawNews();
 });
 $("search").addEventListener("input", () => {
   shown = 50;

@@ -12,6 +12,7 @@ import {
   seconds,
   toast,
   trying,
+  whenSeen,
   whole,
 } from "/static/js/core.js";
 import { Answers } from "/static/js/answers.js";
@@ -208,8 +209,12 @@ function drawStatus(next) {
   $("state").className = `pill ${status.state}`;
   $("state").textContent = status.state;
   document.title = `${status.state === "running" && status.optimizer_steps ? `${Math.round((100 * status.optimizer_step) / status.optimizer_steps)} % · ` : ""}${name} · Tunebook`;
-  for (const part of [drawStats, drawSteps, drawParts, drawStopping, drawCheckpoints, drawNotice, drawActions]) part();
+  drawBoxes();
 }
+
+const drawBoxes = whenSeen(() => {
+  for (const draw of [drawStats, drawSteps, drawParts, drawStopping, drawCheckpoints, drawNotice, drawActions]) draw();
+});
 
 for (const [box, text, path, none] of [
   ["log-box", "log-text", "log", "Nothing was written."],
