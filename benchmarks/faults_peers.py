@@ -149,7 +149,7 @@ class Trainer:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         last = (done.stdout.strip().splitlines() or [""])[-1]
-        return done.returncode, json.loads(last) if last.startswith("{") else {}, done.stderr
+        return done.returncode, json.loads(last) if last.startswith('{"') else {}, done.stderr
 
     def copy(self, name: str, newest: int) -> Path:
         """A copy of the straight run as it was when checkpoint `newest` was the newest; returns that checkpoint."""

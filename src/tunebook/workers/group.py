@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +32,7 @@ from tunebook.workers.sharding import is_sharded, whole
 T = TypeVar("T")
 R = TypeVar("R")
 _BUCKET = 2**24  # numbers summed at once: 64 MB of float32
+_ANSWER = 10.0  # seconds that the store is given to say what it knows of a worker that is lost
 _LONG = timedelta(days=2)  # how long others wait while the first worker prepares data
 
 
@@ -177,15 +179,9 @@ class Workers:
     def _lost(self, said: str) -> WorkerLost:
         """Which worker is not there, and why, as far as the store knows."""
         hangs = "timed out" in said.lower() or "timeout" in said.lower()
-        try:
-            if self.store.check(["fault"]):
-                fault = json.loads(self.store.get("fault"))
-                if fault["rank"] != self.rank:
-                    return WorkerLost(f"Worker {fault['rank']} of 0 to {self.world - 1} ended: {fault['words']}")
-            ranks = [rank for rank in range(self.world) if self.store.check([f"at/{rank}"])]
-            at = {rank: self.store.get(f"at/{rank}").decode() for rank in ranks}
-        except RuntimeError:
-            at = {}
+        fault, at = _within(_ANSWER, self._known) or (None, {})
+        if fault and fault["rank"] != self.rank:
+            return WorkerLost(f"Worker {fault['rank']} of 0 to {self.world - 1} ended: {fault['words']}")
         others = [rank for rank in range(self.world) if rank != self.rank]
         behind = others if len(others) == 1 else [rank for rank in others if at and at.get(rank) != self.doing]
         who = f"Worker {behind[0]} of 0 to {self.world - 1}" if len(behind) == 1 else f"One of the {self.world} workers"
@@ -194,8 +190,26 @@ class Workers:
         last = f"; it was last seen at {seen}" if seen != self.doing else ""
         return WorkerLost(f"{who} {how}, at {self.doing}{last}.")
 
+    def _known(self) -> tuple[dict[str, Any] | None, dict[int, str]]:
+        """The fault that a worker reported, and what each was at, as far as the store can be asked."""
+        try:
+            fault = json.loads(self.store.get("fault")) if self.store.check(["fault"]) else None
+            ranks = [rank for rank in range(self.world) if self.store.check([f"at/{rank}"])]
+            return fault, {rank: self.store.get(f"at/{rank}").decode() for rank in ranks}
+        except RuntimeError:
+            return None, {}
+
 
 ALONE = Workers()
+
+
+def _within(seconds: float, ask: Callable[[], T]) -> T | None:
+    """What `ask` returns, or None when that takes longer: a store on a machine that is cut off never answers."""
+    found: list[T] = []
+    thread = Thread(target=lambda: found.append(ask()), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else None
 
 
 def _buckets(parameters: Sequence[Tensor]) -> Iterator[list[Tensor]]:
