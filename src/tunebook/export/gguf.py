@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from tunebook.errors import ExportError
 from tunebook.evaluate.mode import base_of
@@ -127,14 +128,15 @@ def _stored(name: str, shape: tuple[int, ...], read: Callable[[], Float32], kind
 
 def _half(values: Float32, name: str) -> Array:
     limit = float(np.finfo(np.float16).max)
-    largest = float(np.abs(values).max(initial=0.0))
+    largest = float(max(values.max(initial=0.0), -values.min(initial=0.0)))
     if not largest <= limit:
         raise ExportError(
             f"The weight {name} holds {largest:.4g}, which float16 cannot hold (largest: {limit:.0f}).",
             kept="Nothing was written.",
             do="Export safetensors instead.",
         )
-    return np.ascontiguousarray(values, np.float16)
+    half: Array = torch.from_numpy(values).half().numpy()  # the same rounding as numpy's, at many times its speed
+    return np.ascontiguousarray(half)
 
 
 def _add_vocabulary(writer: Any, vocabulary: Vocabulary) -> None:
