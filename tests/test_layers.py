@@ -77,6 +77,7 @@ def heavy_after(code, folder):
     return done.stdout.splitlines()[-1].split()[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", READING)
 def test_commands_that_only_read_a_run_load_neither_torch_nor_transformers(tmp_path, line):
     make_run(tmp_path / "runs" / "one")
@@ -86,6 +87,7 @@ def test_commands_that_only_read_a_run_load_neither_torch_nor_transformers(tmp_p
     assert heavy_after(code, tmp_path) == []
 
 
+@pytest.mark.slow
 def test_the_studios_server_loads_neither_torch_nor_transformers(tmp_path):
     make_run(tmp_path / "runs" / "one")
     code = """

@@ -25,6 +25,8 @@ from tunebook.pages.catalog import load_page
 from tunebook.runs.store import Run
 from tunebook.versions.store import RECORD
 
+pytestmark = pytest.mark.slow  # seconds together
+
 SHORT = Settings(max_new_tokens=NEW_TOKENS)
 
 

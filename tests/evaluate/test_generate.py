@@ -12,6 +12,8 @@ from tunebook.evaluate.generate import generate, stop_token_ids
 from tunebook.evaluate.mode import reading
 from tunebook.model.attention import NAME
 
+pytestmark = pytest.mark.slow  # seconds together
+
 TOKENIZER = tiny_tokenizer()
 WORDS = ["The quick brown fox", "What", "list files, count words, show lines", "capital of France is", "a b c d e f g"]
 

@@ -12,6 +12,8 @@ import pytest
 from tunebook.errors import ExportError
 from tunebook.export.fresh import process, run_to_end
 
+pytestmark = pytest.mark.slow  # seconds together
+
 LONG = "import time; time.sleep(600)"
 
 

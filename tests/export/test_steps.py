@@ -21,6 +21,8 @@ from tunebook.files import read_json, write_json
 from tunebook.runs.store import Run
 from tunebook.workflow.result import load_tuned
 
+pytestmark = pytest.mark.slow  # seconds together
+
 
 def export(run: Run) -> dict[str, Any]:
     model, tokenizer = load_tuned(run)

@@ -8,6 +8,8 @@ from tests.studio.conftest import CHANGE, HOST, plan
 from tunebook.runs.events import EventWriter, read_events
 from tunebook.runs.store import create_run
 
+pytestmark = pytest.mark.slow  # seconds together
+
 
 @pytest.fixture
 def connect(client):

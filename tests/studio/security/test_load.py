@@ -12,6 +12,8 @@ from tests.studio.conftest import CHANGE
 from tests.studio.security.conftest import KEY
 from tunebook.studio import command
 
+pytestmark = pytest.mark.slow  # seconds together
+
 
 @pytest.mark.parametrize(
     ("path", "body"),

@@ -8,6 +8,8 @@ from tests.studio.conftest import CHANGE, HOST
 from tests.studio.oracle import watched
 from tests.studio.security.conftest import KEY, SECRET, change
 
+pytestmark = pytest.mark.slow  # seconds together
+
 PATHS = [
     "..",
     "../secret.txt",
