@@ -10,8 +10,8 @@ Tunebook reads, checks, renders, masks, looks for duplicates, near-duplicates an
 loads the file with `datasets` and runs the preparation of `SFTTrainer`, which masks the prompt. One process of Tunebook
 uses two cores where there are two (the tokenizer's own threads beside Python), one of TRL uses one: `--cores 1` shows
 what is left without that, and the processor time is told either way. The second run is `tunebook data check` as a user
-calls it, start of Python and all. TRL lives in an environment of its own (`build/bench-trl`), made on first use; it
-shares this one's torch, transformers and tokenizers.
+calls it, start of Python and all. TRL lives in an environment of its own with the same versions of the libraries that
+both use (`peers.py`), made on first use.
 """
 
 from __future__ import annotations
@@ -23,17 +23,15 @@ import random
 import statistics
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
-import venv
 from collections import deque
 from pathlib import Path
 from typing import Any
 
+from peers import python_of
+
 ROOT = Path(__file__).resolve().parent.parent
-TRL = ROOT / "build" / "bench-trl"
-TRL_VERSION = "1.16.0"
 
 OURS = """
 import json, resource, sys, time
@@ -109,19 +107,6 @@ def write_rows(path: Path, count: int, longest: int = 200) -> None:
             file.write(json.dumps(row) + "\n")
 
 
-def make_trl() -> Path:
-    """The Python of TRL's environment."""
-    python = TRL / "bin" / "python"
-    if not (TRL / "ready").exists():
-        venv.create(TRL, with_pip=True, clear=True)
-        site = TRL / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
-        # Not the bare path: its own .pth files are to be followed too.
-        (site / "shared.pth").write_text(f"import site; site.addsitedir({sysconfig.get_paths()['purelib']!r})\n")
-        subprocess.run([python, "-m", "pip", "install", "-q", f"trl=={TRL_VERSION}"], check=True)
-        (TRL / "ready").touch()
-    return python
-
-
 def measure(python: Path | str, script: str, path: Path, model: str) -> dict[str, float]:
     """Run one side in a fresh process with a fresh cache; of Tunebook, the command once more behind it."""
     with tempfile.TemporaryDirectory(dir=path.parent) as cache:
@@ -146,7 +131,7 @@ def compare(rows: int, runs: int, model: str, folder: Path) -> None:
     """Alternate the two sides, each first in turn, and print the ratio of each pair of runs."""
     path = folder / "rows.jsonl"
     write_rows(path, rows)
-    sides = {"tunebook": (sys.executable, OURS), "TRL": (make_trl(), THEIRS)}
+    sides = {"tunebook": (sys.executable, OURS), "TRL": (python_of("trl"), THEIRS)}
     ratios, cpu = [], []
     for number in range(1, runs + 1):
         order = list(sides) if number % 2 else list(sides)[::-1]

@@ -11,7 +11,7 @@ loud     it ends with an error, and does not go on from what is whole
 warns    it goes on to another end, and says something that it does not say when nothing is wrong
 silent   it goes on to another end without a word, or what it leaves is not what it says
 
-Trainer lives in the environment that `benchmarks/data.py` makes (`build/bench-trl`).
+Trainer lives in TRL's environment, which `benchmarks/peers.py` makes on first use.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tests.faults.conftest import SETTINGS  # noqa: E402
 from tests.faults.farm import Done, Farm  # noqa: E402
 from tests.faults.matrix import straight  # noqa: E402
 
-from data import make_trl  # noqa: E402
+from peers import python_of  # noqa: E402
 from tunebook.files import read_json  # noqa: E402
 from tunebook.runs.checkpoints import damage, steps_saved  # noqa: E402
 from tunebook.runs.store import Run  # noqa: E402
@@ -138,7 +138,7 @@ class Trainer:
 
     def __init__(self, home: Path) -> None:
         self.home = home
-        self.python = make_trl()
+        self.python = python_of("trl")
         _, self.end, words = self.run("straight")
         self.copy("unharmed", 9)
         self.usual = plain(words) | plain(self.run("unharmed", resume=True)[2])  # said when nothing is wrong
