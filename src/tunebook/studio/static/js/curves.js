@@ -24,7 +24,7 @@ const LABELS = {
 const EVALUATED = new Set(["validation_loss", "perplexity", "bleu", "chrf", "rouge_l", "response_length"]);
 const COLORS = ["--curve-1", "--curve-2", "--curve-3"];
 const OTHERS = ["--curve-3", "--curve-4", "--curve-5"]; // one for each run laid over
-const REST = 9; // times as long as a drawing took
+const REST = 14; // times as long as a drawing took
 const HINT = "Drag to zoom, arrow keys to read values.";
 
 export class Curves {
