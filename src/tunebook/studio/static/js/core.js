@@ -12,6 +12,12 @@ export function h(tag, props = {}, ...children) {
   return made;
 }
 
+/** Put `children` into `box`, unless it looks so already: what stays is not laid out and painted again. */
+export function fill(box, ...children) {
+  const made = h("div", {}, ...children);
+  if (made.innerHTML !== box.innerHTML) box.replaceChildren(...made.childNodes);
+}
+
 export const $ = (id) => document.getElementById(id);
 
 export class ApiError extends Error {

@@ -7,6 +7,7 @@ import {
   confirmed,
   feed,
   figure,
+  fill,
   h,
   onNews,
   seconds,
@@ -38,7 +39,8 @@ function drawStats() {
   );
   if (steps) first.append(h("progress", { max: steps, value: step, "aria-label": "Optimizer steps done" }));
   const spent = status.started && status.updated ? status.updated - status.started : null;
-  $("stats").replaceChildren(
+  fill(
+    $("stats"),
     first,
     stat("Training loss", figure(last.training_loss)),
     stat("Validation loss", figure(last.validation_loss)),
@@ -51,7 +53,8 @@ function drawStats() {
 const MARKS = { done: "✓", failed: "✕", skipped: "–", waiting: "", running: "" };
 
 function drawSteps() {
-  $("steps").replaceChildren(
+  fill(
+    $("steps"),
     ...status.steps.map((step, place) => {
       const going =
         step.state === "running" && doing ? `${doing.what}: ${whole(doing.done)} of ${whole(doing.total)}` : "";
@@ -76,7 +79,7 @@ const PARTS = ["data", "forward", "loss", "backward", "optimizer", "validation",
 
 function drawParts() {
   const total = PARTS.reduce((sum, part) => sum + (status.parts[part] ?? 0), 0);
-  if (!total) return void $("parts").replaceChildren(h("p", { className: "muted" }, "Measured once training runs."));
+  if (!total) return void fill($("parts"), h("p", { className: "muted" }, "Measured once training runs."));
   const share = (part) => (status.parts[part] ?? 0) / total;
   const bar = h(
     "div",
@@ -86,7 +89,8 @@ function drawParts() {
   [...bar.children].forEach((piece, place) => {
     piece.style.flexGrow = PARTS.filter((part) => share(part) > 0).map(share)[place];
   });
-  $("parts").replaceChildren(
+  fill(
+    $("parts"),
     bar,
     h(
       "ul",
@@ -118,7 +122,7 @@ function drawStopping() {
   const words = status.optimizer_step
     ? "No rule ends this run early; a loss that is not a number always does."
     : "Rules are looked at after each evaluation.";
-  $("stopping").replaceChildren(...(rules.length ? rules : [h("p", { className: "muted" }, words)]));
+  fill($("stopping"), ...(rules.length ? rules : [h("p", { className: "muted" }, words)]));
 }
 
 function drawCheckpoints() {
@@ -133,7 +137,8 @@ function drawCheckpoints() {
         h("span", { className: point.ok ? "tag" : "tag bad" }, point.ok ? "whole" : "damaged"),
       ),
     );
-  $("checkpoints").replaceChildren(
+  fill(
+    $("checkpoints"),
     rows.length
       ? h("ul", { className: "checks" }, rows)
       : h("p", { className: "muted" }, "Saved at each evaluation and on the way."),
@@ -155,7 +160,7 @@ function drawNotice() {
       ),
     );
   for (const text of [...new Set(status.warnings)].slice(-3)) boxes.push(h("div", { className: "notice warn" }, text));
-  $("notice").replaceChildren(...boxes);
+  fill($("notice"), ...boxes);
 }
 
 function drawActions() {
