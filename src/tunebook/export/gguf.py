@@ -21,6 +21,7 @@ import torch
 
 from tunebook.errors import ExportError
 from tunebook.evaluate.mode import base_of
+from tunebook.export.gguf_file import file_writer, made_ahead
 from tunebook.export.gguf_settings import Family, Float32, add_settings, family_of, llama3_factors, refuse_settings
 from tunebook.export.gguf_tokenizer import Vocabulary, read_vocabulary
 from tunebook.export.gguf_types import Kind, file_type, quantise, stored_type
@@ -48,7 +49,7 @@ def write_gguf(model: Any, tokenizer: Any, path: Path, kind: Kind, name: str) ->
     family = family_of(config)
     refuse_settings(config)
     vocabulary = read_vocabulary(tokenizer, config.vocab_size)
-    writer = gguf.GGUFWriter(path, family.arch)
+    writer = file_writer(path, family.arch)
     writer.add_name(name)
     writer.add_file_type(file_type(kind))
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
@@ -60,8 +61,8 @@ def write_gguf(model: Any, tokenizer: Any, path: Path, kind: Kind, name: str) ->
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_ti_data_to_file()
-    for tensor in plans:
-        writer.write_tensor_data(tensor.values())
+    for values in made_ahead([tensor.values for tensor in plans]):
+        writer.write_tensor_data(values)
     writer.close()
 
 
