@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     options = parser.parse_args()
     case = {"model": str(model_folder(options.model, Path.cwd())), "method": options.method, "steps": 1}
-    case |= {"seed": 42, "rank": 16, "alpha": 32, "learning_rate": RATES[options.method]}
+    case |= {"seed": 42, "precision": "float32", "rank": 16, "alpha": 32, "learning_rate": RATES[options.method]}
     job = job_of(case | {"batch_size": options.examples, "rows": examples(options.examples, 0, options.own)}, _nothing)
     print("| prefix's share | tokens a step | apart, tokens/s | shared, tokens/s | gain |\n|---|---|---|---|---|")
     for share in SHARES:

@@ -40,7 +40,7 @@ class Row:
 
 def plan_of(case: dict[str, Any]) -> Plan:
     """The plan that trains as the peer is told to."""
-    training = {name: case[name] for name in ("method", "learning_rate", "batch_size", "seed")}
+    training = {name: case[name] for name in ("method", "learning_rate", "batch_size", "seed", "precision")}
     training |= {"max_steps": case["steps"], "weight_decay": 0.0, "warmup": {"strategy": "none"}}
     lora = {"rank": case["rank"], "alpha": case["alpha"]}
     return make_plan({"model": {"name": case["model"]}, "data": {"path": "-"}, "training": training, "lora": lora})
@@ -64,7 +64,7 @@ def job_of(case: dict[str, Any], emit: Callable[..., Any]) -> Job:
     examples, nothing = in_order(case["rows"], case), lambda *_: {}
     return Job(
         plan=plan,
-        engine=make_engine(model, way=case.get("way", "fused")),
+        engine=make_engine(model, way=case.get("way", "fused"), precision=case["precision"]),
         parameters=parameters,
         optimizer=make_optimizer(parameters, plan.training),
         examples=examples,

@@ -85,7 +85,7 @@ def main() -> None:
         save_strategy="no",
         report_to=[],
         use_cpu=True,
-        bf16=False,
+        bf16=case["precision"] == "bfloat16",
         disable_tqdm=True,
     )
     clock = Clock()

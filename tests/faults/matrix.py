@@ -28,6 +28,7 @@ AXES: dict[str, list[dict[str, Any]]] = {
     "dropout": [{}, {"training.dropout": 0.3}],
     "noise": [{}, {"training.noise_alpha": 5.0}],
     "smoothing": [{}, {"training.label_smoothing": 0.1}],
+    "precision": [{}, {"training.precision": "bfloat16"}],
     "micro_batch": [{"training.micro_batch_tokens": 4096}, {"training.micro_batch_tokens": 60}],
     "batch": [{"training.batch_size": 8}, {"training.batch_size": 5}, {"training.batch_size": 32}],
     "warmup": [{}, {"training.warmup": {"strategy": "cosine", "share": 0.4}}],

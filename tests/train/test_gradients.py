@@ -69,11 +69,11 @@ def _exact_norm(module, eps, offset, x):
     return x * (x.square().mean(-1, keepdim=True) + eps).rsqrt() * (module.weight + offset)
 
 
-def gradients(model, groups, *, way="fused", mean_of_means=False, smoothing=0.0):
+def gradients(model, groups, *, way="fused", mean_of_means=False, smoothing=0.0, precision="float32"):
     """Gradients of one step cut into `groups`; `mean_of_means` is the well-known mistake."""
     model.train()
     model.zero_grad(set_to_none=True)
-    engine = make_engine(model, way=way, smoothing=smoothing)
+    engine = make_engine(model, way=way, smoothing=smoothing, precision=precision)
     total = trained_tokens([row for group in groups for row in group])
     loss = 0.0
     for group in groups:
@@ -267,6 +267,47 @@ def test_a_shared_beginning_gives_the_gradients_of_rows_that_each_have_their_own
     ours, found = gradients(model, [alike])
     assert ours == pytest.approx(loss, abs=1e-12)
     assert error(found, expected) < 1e-10
+
+
+@pytest.mark.parametrize("prefix", [0, 13, 150])
+@pytest.mark.parametrize("family", ["llama", "qwen3"])
+def test_examples_longer_than_a_block_of_attention_have_the_gradients_of_the_plain_way(family, prefix):
+    torch.manual_seed(0)
+    model = wide(_FAMILIES[family]())
+    rng = np.random.default_rng(prefix)
+    shared = rng.integers(3, 300, prefix).tolist()
+    everything = []
+    for number, length in enumerate((1, 64, 65, 128, 197)):
+        own, trained = rng.integers(3, 300, length).tolist(), rng.random(prefix + length) < 0.5
+        everything.append(Row(shared + own, [*trained.tolist()[:-1], True], str(number)))
+    assert make_engine(model).join(everything).prefix == prefix
+    loss, expected = gradients(model, [everything], way="plain")
+    ours, found = gradients(model, [everything])
+    assert ours == pytest.approx(loss, abs=1e-12)
+    assert error(found, expected) < 1e-10
+
+
+@pytest.mark.parametrize("method", ["full", "lora"])
+@pytest.mark.parametrize("family", ["llama", "qwen3", "gemma"])
+def test_bfloat16_products_give_gradients_near_the_exact_ones_and_measure_exactly(family, method):
+    torch.manual_seed(0)
+    plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
+    model = make_trainable(_FAMILIES[family](), plan)
+    for parameter in trainable_parameters(model).values():
+        parameter.data.add_(torch.randn_like(parameter) * 0.05)
+    loss, exact = gradients(model, [rows()])
+    ours, found = gradients(model, [rows()], precision="bfloat16")
+    assert ours == pytest.approx(loss, rel=0.01)
+    assert 1e-5 < error(found, exact) < 0.02
+    engine, rounding = make_engine(model), make_engine(model, precision="bfloat16")
+    assert (engine.precision, rounding.precision) == ("float32", "bfloat16")
+    with torch.no_grad():
+        assert torch.equal(engine.losses(engine.join(rows())), rounding.losses(rounding.join(rows())))
+
+
+def test_what_does_not_go_the_fused_way_multiplies_in_float32():
+    engine = make_engine(_FAMILIES["gpt2"](), precision="bfloat16")
+    assert (engine.way == "fused", engine.precision) == (False, "float32")
 
 
 def test_held_out_loss_of_each_example_does_not_depend_on_what_it_shares():

@@ -99,6 +99,9 @@ class TrainingPlan(Section):
     dropout: Share = Field(0.0, description="of the model's own layers (full) or of the adapters (lora)")
     label_smoothing: Share = 0.0
     noise_alpha: float = Field(0.0, ge=0, description="NEFTune: noise on the embeddings, 0 for none")
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="bfloat16: products are rounded to it, faster where the processor has it"
+    )
     micro_batch_tokens: int | None = Field(
         None, ge=8, description="tokens through the model at once; null: from memory"
     )

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from tunebook.model import attention
 from tunebook.model.fused.decoder import FusedDecoder, Unknown, take_apart
+from tunebook.model.products import Times
 from tunebook.train.batches import MicroBatch, Row, join
 from tunebook.train.loss import summed_loss, token_losses
 
@@ -47,7 +48,8 @@ class Parts:
 class Engine:
     """How micro-batches go through this model.
 
-    `why_plain` says why no fast way is taken, `why_joined` why not the fused one; empty when it is.
+    `why_plain` says why no fast way is taken, `why_joined` why not the fused one; empty when it is. `trained` is the
+    fused decoder that gradients come from, where it rounds; what is measured goes through the exact one.
     """
 
     model: Any
@@ -56,6 +58,7 @@ class Engine:
     fused: FusedDecoder | None = None
     smoothing: float = 0.0
     noise_alpha: float = 0.0
+    trained: FusedDecoder | None = None
     parts: Parts = field(default_factory=Parts)
 
     @property
@@ -68,6 +71,11 @@ class Engine:
     def way(self) -> str:
         """`plain`, `joined` or `fused`."""
         return "plain" if self.why_plain else "joined" if self.fused is None else "fused"
+
+    @property
+    def precision(self) -> str:
+        """What gradients are multiplied in: `bfloat16`, or `float32`, which stands for the weights' own type."""
+        return "float32" if self.trained is None else "bfloat16"
 
     def join(self, rows: Sequence[Row]) -> MicroBatch:
         """`rows` as this engine takes them. Noise is drawn for each example, so its beginning is not another's."""
@@ -98,7 +106,8 @@ class Engine:
         else:
             hidden = self._hidden(batch, noise)
             start = self.parts.add("forward", start)
-            loss = summed_loss(hidden, self.head.weight, batch.targets, self.smoothing)
+            times = Times(self.precision == "bfloat16")
+            loss = summed_loss(hidden, self.head.weight, batch.targets, self.smoothing, times=times)
         start = self.parts.add("loss", start)
         (loss / divide_by).backward()  # type: ignore[no-untyped-call]
         self.parts.add("backward", start)
@@ -116,8 +125,9 @@ class Engine:
         """Last hidden states at the positions that predict a trained token [trained tokens, width]."""
         bare = _bare(self.model)
         embedded = _embedded(bare, batch.ids, noise)
-        if self.fused is not None:
-            return self.fused(embedded, batch.positions, batch.lengths, batch.prefix, batch.where)
+        decoder = self.trained if torch.is_grad_enabled() and self.trained is not None else self.fused
+        if decoder is not None:
+            return decoder(embedded, batch.positions, batch.lengths, batch.prefix, batch.where)
         out = bare.base_model(
             inputs_embeds=embedded[None], position_ids=batch.positions[None], use_cache=False, lengths=batch.lengths
         )
@@ -137,8 +147,13 @@ class Engine:
         return noise
 
 
-def make_engine(model: Any, *, smoothing: float = 0.0, noise_alpha: float = 0.0, way: str = "fused") -> Engine:
-    """Choose the fastest way for `model` (plain or PeftModel), at most `way`, and set its attention accordingly."""
+def make_engine(
+    model: Any, *, smoothing: float = 0.0, noise_alpha: float = 0.0, way: str = "fused", precision: str = "float32"
+) -> Engine:
+    """Choose the fastest way for `model` (plain or PeftModel), at most `way`, and set its attention accordingly.
+
+    `precision` bfloat16 is for the fused way; the others multiply in the weights' own type.
+    """
     bare = _bare(model)
     engine = Engine(model, "asked for" if way == "plain" else _why_plain(bare), "", None, smoothing, noise_alpha)
     if engine.why_plain:
@@ -147,6 +162,8 @@ def make_engine(model: Any, *, smoothing: float = 0.0, noise_alpha: float = 0.0,
         if way == "joined":
             raise Unknown("asked for")
         engine.fused = take_apart(bare)
+        if precision == "bfloat16":
+            engine.trained = take_apart(bare, Times(bfloat16=True))
     except Unknown as reason:
         engine.why_joined = str(reason)
         bare.set_attn_implementation(attention.NAME)

@@ -7,29 +7,35 @@ trained tokens by whoever asks, so that accumulation, packing and workers cannot
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tunebook.model.products import Times
+
 CHUNK = 256
+exact = Times()
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """sum_i CE(hidden_i W^T, target_i), with label smoothing s: target (1 - s) one-hot + s / vocabulary."""
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, chunk: int) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, chunk: int, times: Times
+    ) -> Tensor:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight = (
             torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) if needs_weight else None
         )
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
-        for start in range(0, hidden.shape[0], chunk):
-            h, y = hidden[start : start + chunk], targets[start : start + chunk]
-            logits = (h @ weight.t()).to(total.dtype)
+        for start, end in _pieces(hidden.shape[0], chunk):
+            h, y = hidden[start:end], targets[start:end]
+            logits = exact(h, weight.t()).to(total.dtype)
             total -= (1 - smoothing) * logits.gather(1, y[:, None]).sum()
             if smoothing:
                 total -= smoothing * logits.mean(1).sum()
@@ -43,7 +49,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 logits -= smoothing / logits.shape[1]
             logits[torch.arange(len(y), device=y.device), y] -= 1 - smoothing  # now the gradient of the logits
             if grad_hidden is not None:
-                grad_hidden[start : start + chunk] = logits.to(weight.dtype) @ weight
+                grad_hidden[start:end] = times(logits.to(weight.dtype), weight)
             if grad_weight is not None:
                 grad_weight.addmm_(logits.t(), h.to(logits.dtype))
         ctx.save_for_backward(grad_hidden, grad_weight)
@@ -51,7 +57,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
         (grad,) = grad_outputs
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
@@ -60,12 +66,18 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None,
             None,
             None,
+            None,
         )
 
 
-def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, chunk: int = CHUNK) -> Tensor:
-    """Sum of cross-entropies in nats, a scalar. hidden [n, d], weight [vocabulary, d], targets int64 [n]."""
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets, smoothing, chunk)  # type: ignore[no-untyped-call]
+def summed_loss(
+    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, chunk: int = CHUNK, times: Times = exact
+) -> Tensor:
+    """Sum of cross-entropies in nats, a scalar. hidden [n, d], weight [vocabulary, d], targets int64 [n].
+
+    The loss is exact; the gradient of `hidden` is multiplied by `times`.
+    """
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets, smoothing, chunk, times)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -73,13 +85,20 @@ def summed_loss(hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: floa
 def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = CHUNK) -> Tensor:
     """Cross-entropy of each position in nats, float32 or wider [n]; logits are made `chunk` positions at a time."""
     parts = []
-    for start in range(0, hidden.shape[0], chunk):
-        logits = hidden[start : start + chunk] @ weight.t()
+    for start, end in _pieces(hidden.shape[0], chunk):
+        logits = exact(hidden[start:end], weight.t())
         parts.append(
             F.cross_entropy(
                 logits.to(torch.promote_types(logits.dtype, torch.float32)),
-                targets[start : start + chunk],
+                targets[start:end],
                 reduction="none",
             )
         )
     return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+
+def _pieces(count: int, most: int) -> Iterator[tuple[int, int]]:
+    """(start, end) of the fewest pieces of at most `most`, about equally long: a short one would cost as a long one."""
+    pieces = -(-count // most)
+    for piece in range(pieces):
+        yield count * piece // pieces, count * (piece + 1) // pieces

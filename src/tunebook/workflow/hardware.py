@@ -29,7 +29,7 @@ def probe(folder: Path | None = None) -> dict[str, Any]:
         "memory_bytes": memory.total,
         "memory_free_bytes": memory.available,
         "disk_free_bytes": shutil.disk_usage(there).free,
-        "precisions": _precisions(),
+        "precisions": precisions(),
         "capability": torch.backends.cpu.get_cpu_capability(),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -75,7 +75,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _precisions() -> list[str]:
+def precisions() -> list[str]:
+    """What this machine multiplies in hardware: float32, and bfloat16 where its GPU or its processor does."""
     import torch
 
     kinds = ["float32"]

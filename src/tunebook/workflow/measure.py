@@ -55,7 +55,12 @@ class Measured:
         self.load_seconds = time.perf_counter() - started
         training = plan.training
         self.parameters = trainable_parameters(self.model)
-        self.engine = make_engine(self.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha)
+        self.engine = make_engine(
+            self.model,
+            smoothing=training.label_smoothing,
+            noise_alpha=training.noise_alpha,
+            precision=training.precision,
+        )
         self.state = TrainState(micro_batch_tokens(plan, MICRO_BATCH_TOKENS[pick_device()]))
 
     def _check_data(self) -> Checked:

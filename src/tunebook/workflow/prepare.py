@@ -26,7 +26,7 @@ from tunebook.train.state import TrainState, seed_step
 from tunebook.workers.meet import describe
 from tunebook.workers.sharding import shard
 from tunebook.workflow.context import Context
-from tunebook.workflow.hardware import keep_memory, pick_device, probe
+from tunebook.workflow.hardware import keep_memory, pick_device, precisions, probe
 from tunebook.workflow.inputs import remember_inputs
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
@@ -129,10 +129,22 @@ def _assemble(context: Context) -> None:
         shard(context.model, context.workers.world)
     way = "joined" if context.workers.sharded else "fused"  # layers of our own do not put split weights together
     context.engine = make_engine(
-        context.model, smoothing=training.label_smoothing, noise_alpha=training.noise_alpha, way=way
+        context.model,
+        smoothing=training.label_smoothing,
+        noise_alpha=training.noise_alpha,
+        way=way,
+        precision=training.precision,
     )
     if why := context.engine.why_plain or context.engine.why_joined:
         context.emit("log", message=f"Training goes the {context.engine.way} way: {why}.")
+    if training.precision != context.engine.precision:
+        context.emit("warning", code="precision", message=f"Training multiplies in {context.engine.precision}: {why}.")
+    elif training.precision not in precisions():
+        context.emit(
+            "warning",
+            code="precision",
+            message=f"This processor has no {training.precision} products of its own: float32 would be faster.",
+        )
     context.parameters = trainable_parameters(context.model)
     context.optimizer = make_optimizer(context.parameters, training)
     device = next(context.model.parameters()).device.type

@@ -49,23 +49,19 @@ class AttentionBlock:
         """View [n, heads, dim] of x [n, heads * dim]."""
         return x.view(len(x), -1, self.dim)
 
-    def heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Views [n, heads, dim] of q, k and v."""
-        q, k, v = (self.by_head(part) for part in torch.split(qkv, self.qkv.widths, 1))
-        return q, k, v
-
-    def placed(self, qkv: Tensor, layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
-        """q and k normed and rotated, in memory of their own, and v."""
-        q, k, v = self.heads(qkv)
-        q = self.q_norm.forward(q, self.q_norm.rstd(q)) if self.q_norm else q.clone()
-        k = self.k_norm.forward(k, self.k_norm.rstd(k)) if self.k_norm else k.clone()
+    def placed(self, q: Tensor, k: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """q and k [n, heads, dim] rotated, in place; where they are normed first, in memory of their own."""
+        q = self.q_norm.forward(q, self.q_norm.rstd(q)) if self.q_norm else q
+        k = self.k_norm.forward(k, self.k_norm.rstd(k)) if self.k_norm else k
         rotate(q, layout.cos, layout.sin)
         rotate(k, layout.cos, layout.sin)
-        return q, k, v
+        return q, k
 
-    def unplaced(self, grad: Tensor, qkv: Tensor, layout: Layout, found: Gradients) -> None:
-        """Turn the gradient of `placed`'s q and k into that of qkv, in place."""
-        for norm, g, raw in zip((self.q_norm, self.k_norm), self.heads(grad)[:2], self.heads(qkv)[:2], strict=True):
+    def unplaced(
+        self, grads: tuple[Tensor, Tensor], kept: tuple[Tensor, Tensor], layout: Layout, found: Gradients
+    ) -> None:
+        """Turn the gradients of `placed`'s results into those of what it was given (`kept`), in place."""
+        for norm, g, raw in zip((self.q_norm, self.k_norm), grads, kept, strict=True):
             rotate(g, layout.cos, -layout.sin)
             if norm:
                 norm.backward(g, raw, norm.rstd(raw), found)
@@ -99,62 +95,53 @@ def feed_forward_block(block: FeedForwardBlock, x: Tensor) -> Tensor:
 class _Attention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: AttentionBlock, layout: Layout, *trained: Tensor) -> Tensor:
-        qkv, rstd, xa = block.qkv.forward(x)
-        said, norms = attend(*block.placed(qkv, layout), layout, block.scale)
+        outs, rstd, xa = block.qkv.forward(x)
+        q, k, v = map(block.by_head, outs)
+        said, norms = attend(*block.placed(q, k, layout), v, layout, block.scale)
         said = said.flatten(1)
-        out, said_a = block.o.forward(said, onto=x)
-        ctx.save_for_backward(x, rstd, qkv, xa, said, said_a, *norms)
+        (out,), said_a = block.o.forward(said, onto=x)
+        ctx.save_for_backward(x, rstd, q, k, v, xa, said, said_a, *norms)
         ctx.block, ctx.layout = block, layout
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,) = grads
-        x, rstd, qkv, xa, said, said_a, *norms = ctx.saved_tensors
+        x, rstd, q, k, v, xa, said, said_a, *norms = ctx.saved_tensors
         block: AttentionBlock = ctx.block
         layout: Layout = ctx.layout
         found: Gradients = {}
-        grad_said, grad_qkv = block.o.backward(grad, said, said_a, found), torch.empty_like(qkv)
-        attend_backward(
-            block.by_head(grad_said),
-            block.placed(qkv, layout),
-            block.by_head(said),
-            norms,
-            layout,
-            block.scale,
-            into=block.heads(grad_qkv),
-        )
-        block.unplaced(grad_qkv, qkv, layout, found)
-        grad_x = block.qkv.backward(grad_qkv, x, rstd, xa, found, need_x=ctx.needs_input_grad[0])
+        grad_said = block.o.backward([grad], said, said_a, found)
+        assert grad_said is not None
+        placed = block.placed(q, k, layout) if block.q_norm else (q, k)  # kept as they were rotated, or before both
+        made = attend_backward(block.by_head(grad_said), (*placed, v), block.by_head(said), norms, layout, block.scale)
+        block.unplaced(made[:2], (q, k), layout, found)
+        grad_x = block.qkv.backward([g.flatten(1) for g in made], x, rstd, xa, found, need_x=ctx.needs_input_grad[0])
         return (_past(grad_x, grad), None, None, *_in_order(block, found))
 
 
 class _FeedForward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, block: FeedForwardBlock, *trained: Tensor) -> Tensor:
-        gate_up, rstd, xa = block.gate_up.forward(x)
-        gate, up = gate_up.chunk(2, 1)
-        inner = block.activation.forward(gate).mul_(up)
-        out, inner_a = block.down.forward(inner, onto=x)
-        ctx.save_for_backward(x, rstd, gate_up, xa, inner_a)
+        (gate, up), rstd, xa = block.gate_up.forward(x)
+        (out,), inner_a = block.down.forward(block.activation.forward(gate).mul_(up), onto=x)
+        ctx.save_for_backward(x, rstd, gate, up, xa, inner_a)
         ctx.block = block
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
         (grad,) = grads
-        x, rstd, gate_up, xa, inner_a = ctx.saved_tensors
+        x, rstd, gate, up, xa, inner_a = ctx.saved_tensors
         block: FeedForwardBlock = ctx.block
         found: Gradients = {}
-        gate, up = gate_up.chunk(2, 1)
         active = block.activation.forward(gate)
-        grad_inner = block.down.backward(grad, active * up, inner_a, found)
-        grad_gate_up = torch.empty_like(gate_up)
-        grad_gate, grad_up = grad_gate_up.chunk(2, 1)
-        torch.mul(grad_inner, active, out=grad_up)
-        grad_gate.copy_(block.activation.backward(grad_inner.mul_(up), gate))
-        del active, grad_inner
-        grad_x = block.gate_up.backward(grad_gate_up, x, rstd, xa, found, need_x=ctx.needs_input_grad[0])
+        grad_inner = block.down.backward([grad], active * up, inner_a, found)
+        assert grad_inner is not None
+        grad_up = active.mul_(grad_inner)
+        grad_gate = block.activation.backward(grad_inner.mul_(up), gate)
+        del grad_inner
+        grad_x = block.gate_up.backward([grad_gate, grad_up], x, rstd, xa, found, need_x=ctx.needs_input_grad[0])
         return (_past(grad_x, grad), None, *_in_order(block, found))
 
 

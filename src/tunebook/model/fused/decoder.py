@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tunebook.model.fused.blocks import AttentionBlock, FeedForwardBlock, attention_block, feed_forward_block
 from tunebook.model.fused.pieces import ACTIVATIONS, Layout, Linear, Linears, Norm, NormedLinears
+from tunebook.model.products import Times
 
 # class -> what its RMSNorm adds to the weight
 _KNOWN = {
@@ -56,8 +57,11 @@ class FusedDecoder:
         return normed
 
 
-def take_apart(bare: Any) -> FusedDecoder:
-    """The fused form of a Transformers model, adapters included; Unknown says what stands in the way."""
+def take_apart(bare: Any, times: Times = Times()) -> FusedDecoder:  # noqa: B008  (it holds no state)
+    """The fused form of a Transformers model, adapters included, multiplying by `times`.
+
+    Unknown says what stands in the way.
+    """
     name = type(bare).__name__
     if name not in _KNOWN or not type(bare).__module__.startswith("transformers."):
         raise Unknown(f"{name} is not among the known architectures")
@@ -66,28 +70,32 @@ def take_apart(bare: Any) -> FusedDecoder:
         raise Unknown(f"its weights are {first.dtype} on {first.device.type}, not float32 on a CPU")
     if bare.config.hidden_act not in ACTIVATIONS:
         raise Unknown(f"its activation is {bare.config.hidden_act}")
-    return FusedDecoder(bare.model, tuple(_blocks(layer, bare.config, _KNOWN[name]) for layer in bare.model.layers))
+    return FusedDecoder(
+        bare.model, tuple(_blocks(layer, bare.config, _KNOWN[name], times) for layer in bare.model.layers)
+    )
 
 
-def _blocks(layer: Any, config: Any, offset: float) -> tuple[AttentionBlock, FeedForwardBlock]:
+def _blocks(layer: Any, config: Any, offset: float, times: Times) -> tuple[AttentionBlock, FeedForwardBlock]:
     attention, mlp = layer.self_attn, layer.mlp
     if attention.attention_dropout:
         raise Unknown("its attention has dropout")
-    qkv = _linears(attention.q_proj, attention.k_proj, attention.v_proj)
+    qkv = _linears(times, attention.q_proj, attention.k_proj, attention.v_proj)
     head_norms = [
         _norm(getattr(attention, name), config) if hasattr(attention, name) else None for name in ("q_norm", "k_norm")
     ]
     return (
         AttentionBlock(
             NormedLinears(_norm(layer.input_layernorm, config, offset), qkv),
-            _linears(attention.o_proj),
+            _linears(times, attention.o_proj),
             attention.head_dim,
             attention.scaling,
             *head_norms,
         ),
         FeedForwardBlock(
-            NormedLinears(_norm(layer.post_attention_layernorm, config, offset), _linears(mlp.gate_proj, mlp.up_proj)),
-            _linears(mlp.down_proj),
+            NormedLinears(
+                _norm(layer.post_attention_layernorm, config, offset), _linears(times, mlp.gate_proj, mlp.up_proj)
+            ),
+            _linears(times, mlp.down_proj),
             ACTIVATIONS[config.hidden_act],
         ),
     )
@@ -97,8 +105,8 @@ def _norm(module: Any, config: Any, offset: float = 0.0) -> Norm:
     return Norm(module.weight, config.rms_norm_eps, offset)
 
 
-def _linears(*modules: Any) -> Linears:
-    return Linears(tuple(_linear(module) for module in modules))
+def _linears(times: Times, *modules: Any) -> Linears:
+    return Linears(tuple(_linear(module) for module in modules), times)
 
 
 def _linear(module: Any) -> Linear:

@@ -6,12 +6,14 @@ pass may write into the gradient that it is given. Shapes: n tokens, d width; we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from tunebook.model.products import Times
 
 Gradients = dict[Tensor, Tensor]  # of trained parameters, each met once in a block
 
@@ -29,55 +31,55 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Linears:
-    """Linear layers of one input, their outputs side by side: the adapters' first products become one."""
+    """Linear layers of one input: the adapters' first products become one. `times` multiplies by the weights."""
 
     parts: tuple[Linear, ...]
-
-    @property
-    def widths(self) -> list[int]:
-        return [part.weight.shape[0] for part in self.parts]
+    times: Times
 
     def parameters(self) -> list[Tensor]:
         """All weights, biases and adapters."""
         found = [t for part in self.parts for t in (part.weight, part.bias, part.a, part.b)]
         return [tensor for tensor in found if tensor is not None]
 
-    def forward(self, x: Tensor, onto: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """([n, sum of widths], x A^T of all adapters); with `onto` the result is added to a copy of it."""
-        out = x.new_empty(len(x), sum(self.widths)) if onto is None else onto.clone()
-        beta = 0 if onto is None else 1
-        down = self._a()
-        xa = None if down is None else x @ down.t()
+    def forward(self, x: Tensor, onto: Tensor | None = None) -> tuple[list[Tensor], Tensor | None]:
+        """(each layer's output [n, out], x A^T of all adapters); `onto` is added to an output."""
+        outs, down, seen = [], self._a(), self.times.seen(x)
+        xa = None if down is None else self.times(seen, down.t())
         ranks = iter([] if xa is None else torch.split(xa, self._ranks(), 1))
-        for part, y in zip(self.parts, torch.split(out, self.widths, 1), strict=True):
-            y.addmm_(x, part.weight.t(), beta=beta)
+        for part in self.parts:
+            y = self.times(seen, part.weight.t(), onto)
             if part.bias is not None:
                 y.add_(part.bias)
             if part.b is not None:
                 y.addmm_(next(ranks), part.b.t(), alpha=part.scale)
-        return out, xa
+            outs.append(y)
+        return outs, xa
 
-    def backward(self, grad: Tensor, x: Tensor, xa: Tensor | None, found: Gradients, *, need_x: bool = True) -> Tensor:
-        """Gradient of x (not to be used unless `need_x`); those of trained parameters go into `found`."""
-        grad_x = torch.empty_like(x) if need_x else x
-        grad_xa = None if xa is None else torch.empty_like(xa)
-        ranks = iter([] if xa is None or grad_xa is None else self._by_rank(xa, grad_xa))
-        for i, (part, g) in enumerate(zip(self.parts, torch.split(grad, self.widths, 1), strict=True)):
+    def backward(
+        self, grads: Sequence[Tensor], x: Tensor, xa: Tensor | None, found: Gradients, *, need_x: bool = True
+    ) -> Tensor | None:
+        """Gradient of x, None unless `need_x`; those of trained parameters go into `found`."""
+        grad_x, seen_x = None, self.times.seen(x)
+        ranks = iter([] if xa is None else torch.split(xa, self._ranks(), 1))
+        grads_xa = []
+        for part, g in zip(self.parts, grads, strict=True):
+            seen = self.times.seen(g)
             if need_x:
-                grad_x.addmm_(g, part.weight, beta=min(i, 1))
+                grad_x = self.times(seen, part.weight, grad_x)
             if part.weight.requires_grad:
-                found[part.weight] = g.t() @ x
+                found[part.weight] = self.times(seen.t(), seen_x)
             if part.bias is not None and part.bias.requires_grad:
                 found[part.bias] = g.sum(0)
             if part.b is not None:
-                mine, grad_mine = next(ranks)
-                found[part.b] = (mine.t() @ g).t().mul_(part.scale)  # g.t() @ mine takes three times as long
-                grad_mine.addmm_(g, part.b, beta=0, alpha=part.scale)
+                # g.t() @ xa takes three times as long
+                found[part.b] = self.times(next(ranks).t().contiguous(), seen).t().mul_(part.scale)
+                grads_xa.append(self.times(seen, part.b).mul_(part.scale))
         down = self._a()
-        if grad_xa is not None and down is not None:
-            grads = torch.split(grad_xa.t() @ x, self._ranks())
-            found |= zip((part.a for part in self.parts if part.a is not None), grads, strict=True)
-            if need_x:
+        if down is not None:
+            grad_xa = torch.cat(grads_xa, 1)
+            by_adapter = torch.split(self.times(grad_xa.t().contiguous(), seen_x), self._ranks())
+            found |= zip((part.a for part in self.parts if part.a is not None), by_adapter, strict=True)
+            if grad_x is not None:
                 grad_x.addmm_(grad_xa, down)
         return grad_x
 
@@ -87,10 +89,6 @@ class Linears:
     def _a(self) -> Tensor | None:
         adapters = [part.a for part in self.parts if part.a is not None]
         return torch.cat(adapters) if adapters else None
-
-    def _by_rank(self, xa: Tensor, grad_xa: Tensor) -> list[tuple[Tensor, Tensor]]:
-        parts = (torch.split(tensor, self._ranks(), 1) for tensor in (xa, grad_xa))
-        return list(zip(*parts, strict=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,27 +128,23 @@ class NormedLinears:
     norm: Norm
     linears: Linears
 
-    @property
-    def widths(self) -> list[int]:
-        return self.linears.widths
-
     def parameters(self) -> list[Tensor]:
         """All weights, biases and adapters."""
         return [self.norm.weight, *self.linears.parameters()]
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """(output, 1 / root mean square of x, x A^T of all adapters); the normed x is not kept."""
+    def forward(self, x: Tensor) -> tuple[list[Tensor], Tensor, Tensor | None]:
+        """(each layer's output, 1 / root mean square of x, x A^T of all adapters); the normed x is not kept."""
         rstd = self.norm.rstd(x)
-        out, xa = self.linears.forward(self.norm.forward(x, rstd))
-        return out, rstd, xa
+        outs, xa = self.linears.forward(self.norm.forward(x, rstd))
+        return outs, rstd, xa
 
     def backward(
-        self, grad: Tensor, x: Tensor, rstd: Tensor, xa: Tensor | None, found: Gradients, *, need_x: bool
+        self, grads: Sequence[Tensor], x: Tensor, rstd: Tensor, xa: Tensor | None, found: Gradients, *, need_x: bool
     ) -> Tensor | None:
         """Gradient of x, None unless `need_x`."""
         through = need_x or self.norm.weight.requires_grad
-        grad_normed = self.linears.backward(grad, self.norm.forward(x, rstd), xa, found, need_x=through)
-        grad_x = self.norm.backward(grad_normed, x, rstd, found) if through else None
+        grad_normed = self.linears.backward(grads, self.norm.forward(x, rstd), xa, found, need_x=through)
+        grad_x = None if grad_normed is None else self.norm.backward(grad_normed, x, rstd, found)
         return grad_x if need_x else None
 
 
@@ -183,35 +177,66 @@ ACTIVATIONS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Tokens `rows`, of an example whose own tokens begin at `since`, look at the keys from there to themselves.
+
+    With `mask` [rows, keys], and with it at the prefix, too; no mask means causal from the first key on.
+    """
+
+    rows: slice
+    since: int
+    mask: Tensor | None
+
+    def keys(self, x: Tensor, prefix: int) -> Tensor:
+        """Of x [n, heads, dim] what is looked at, as attention wants it: the prefix, then the example's own."""
+        own = x[self.since : self.rows.stop]
+        return _heads(torch.cat([x[:prefix], own]) if prefix else own)
+
+    def add_to(self, x: Tensor, grad: Tensor, prefix: int) -> None:
+        """Add the gradient of `keys(x)` to x."""
+        if prefix:
+            _heads(x[:prefix]).add_(grad[:, :, :prefix])
+        _heads(x[self.since : self.rows.stop]).add_(grad[:, :, prefix:])
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Where the tokens of a micro-batch stand: `prefix` tokens that all examples begin with, then each one's own.
 
-    cos, sin [n, 1, dim / 2]; mask [longest, prefix + longest] is added to the scores of an example's own tokens.
+    cos, sin [n, 1, dim / 2]. `looks` cuts attention into blocks of rows: little work is done above the diagonal.
+
+        prefix  own          each block of rows sees the keys left of its end;
+        ######  ###          its mask is a window of one strip of zeros that ends in a triangle
+        ######  ######
     """
 
     cos: Tensor
     sin: Tensor
-    lengths: tuple[int, ...]
     prefix: int
-    mask: Tensor | None
+    looks: tuple[tuple[Look, int], ...]  # each with the tokens of the prefix that it sees
 
     @staticmethod
     def of(cos: Tensor, sin: Tensor, lengths: tuple[int, ...], prefix: int) -> Layout:
-        """With the mask that lets each token see the prefix and its own example up to itself."""
-        longest, mask = max(lengths), None
-        if prefix:
-            mask = cos.new_full((longest, prefix + longest), -torch.inf).triu_(prefix + 1)
-        return Layout(cos, sin, lengths, prefix, mask)
-
-    def spans(self) -> list[tuple[slice, Tensor | None]]:
-        """(tokens, mask) of the prefix and of each example; no mask means causal."""
-        found: list[tuple[slice, Tensor | None]] = [(slice(0, self.prefix), None)] if self.prefix else []
-        start = self.prefix
-        for length in self.lengths:
-            mask = None if self.mask is None else self.mask[:length, : self.prefix + length]
-            found.append((slice(start, start + length), mask))
+        """Each token sees the prefix and its own example up to itself."""
+        strip = cos.new_zeros(_ROWS, prefix + max(*lengths, prefix) + _ROWS)
+        strip[:, -_ROWS:].fill_(-torch.inf).triu_(1)
+        looks = [(look, 0) for look in _looks(0, prefix, 0, strip)]
+        start = prefix
+        for length in lengths:
+            looks += [(look, prefix) for look in _looks(start, length, prefix, strip)]
             start += length
-        return found
+        return Layout(cos, sin, prefix, tuple(looks))
+
+
+_ROWS = 64
+
+
+def _looks(start: int, length: int, prefix: int, strip: Tensor) -> Iterator[Look]:
+    for first in range(0, length, _ROWS):
+        last = min(first + _ROWS, length)
+        end = strip.shape[1] - _ROWS  # where the triangle begins
+        mask = strip[: last - first, end - first - prefix : end + last - first] if first or prefix else None
+        yield Look(slice(start + first, start + last), start, mask)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> tuple[Tensor, list[Tensor]]:
@@ -219,14 +244,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> tup
 
     q [n, heads, dim]; k and v [n, fewer heads, dim], on a CPU.
     """
-    out = torch.empty_like(q, memory_format=torch.contiguous_format)
+    out = torch.empty_like(q)
     norms = []
-    for span, mask in layout.spans():
-        keys, values = (_seen(tensor, span, layout, mask) for tensor in (k, v))
+    for look, prefix in layout.looks:
         said, norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            _heads(q[span]), keys, values, 0.0, mask is None, attn_mask=mask, scale=scale
-        )
-        _heads(out[span]).copy_(said)
+            _heads(q[look.rows]), look.keys(k, prefix), look.keys(v, prefix), 0.0, look.mask is None,
+            attn_mask=look.mask, scale=scale,
+        )  # fmt: skip
+        _heads(out[look.rows]).copy_(said)
         norms.append(norm)
     return out, norms
 
@@ -238,28 +263,21 @@ def attend_backward(
     norms: Sequence[Tensor],
     layout: Layout,
     scale: float,
-    into: tuple[Tensor, Tensor, Tensor],
-) -> None:
-    """Gradients of `attend`'s q, k and v, written to `into`; the prefix gets the sum of what each example gives it."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of `attend`'s q, k and v: a key gets the sum of what each look gives it."""
     q, k, v = qkv
-    for (span, mask), norm in zip(layout.spans(), norms, strict=True):
-        keys, values = (_seen(tensor, span, layout, mask) for tensor in (k, v))
-        grads = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            _heads(grad[span]), _heads(q[span]), keys, values, _heads(out[span]), norm, 0.0, mask is None,
-            attn_mask=mask, scale=scale,
+    grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+    for (look, prefix), norm in zip(layout.looks, norms, strict=True):
+        for_q, for_k, for_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
+            _heads(grad[look.rows]), _heads(q[look.rows]), look.keys(k, prefix), look.keys(v, prefix),
+            _heads(out[look.rows]), norm, 0.0, look.mask is None, attn_mask=look.mask, scale=scale,
         )  # fmt: skip
-        for place, g in zip(into, grads, strict=True):
-            own = g.shape[2] - (span.stop - span.start)
-            _heads(place[span]).copy_(g[:, :, own:])
-            if own:
-                _heads(place[: layout.prefix]).add_(g[:, :, :own])
+        _heads(grad_q[look.rows]).copy_(for_q)
+        look.add_to(grad_k, for_k, prefix)
+        look.add_to(grad_v, for_v, prefix)
+    return grad_q, grad_k, grad_v
 
 
 def _heads(x: Tensor) -> Tensor:
     """x [tokens, heads, dim] as attention wants it: a view [1, heads, tokens, dim]."""
     return x.transpose(0, 1)[None]
-
-
-def _seen(x: Tensor, span: slice, layout: Layout, mask: Tensor | None) -> Tensor:
-    """Keys or values that the tokens of `span` see."""
-    return _heads(x[span] if mask is None else torch.cat([x[: layout.prefix], x[span]]))
