@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,6 +36,10 @@ WAYS = ("padded", "padded, checkpointing", "packed", "packed, checkpointing")
 RATES = {"lora": 1e-3, "full": 5e-5}
 ALLOCATED = ", our allocator settings"
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+
+
+# a way that the system killed, as it does what takes more memory than there is: never the fastest nor the leanest
+KILLED: dict[str, Any] = {"speed": 0.0, "peak": float("inf"), "seconds": [], "cpu": [], "losses": []}
 
 
 @dataclass(frozen=True)
@@ -70,8 +75,8 @@ class Results:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a") as file:
                 file.write(json.dumps(self.kept[key]) + "\n")
-            speed = self.kept[key]["speed"]
-            print(f"{key}: {speed:.0f} tokens/s, {self.kept[key]['peak'] / 1e9:.2f} GB", flush=True)
+            speed, peak = self.kept[key]["speed"], self.kept[key]["peak"]
+            print(f"{key}: {f'{speed:.0f} tokens/s, {peak / 1e9:.2f} GB' if speed else 'killed'}", flush=True)
         return self.kept[key]
 
     def of(self, case: Case, side: str, way: str) -> list[dict[str, Any]]:
@@ -100,6 +105,8 @@ def measure(case: Case, side: str, way: str, roofline: bool = False, allocator: 
         done = subprocess.run(
             [python, script, file, folder], capture_output=True, text=True, env=environment, cwd=folder, check=False
         )
+    if done.returncode == -signal.SIGKILL:
+        return KILLED
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

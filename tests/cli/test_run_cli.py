@@ -182,3 +182,12 @@ def test_doctor_says_what_the_machine_has(home):  # noqa: F811
     assert machine["versions"]["torch"]
     assert machine["means"]
     assert "memory" in call("doctor").out
+
+
+@pytest.mark.parametrize("precisions", [["float32"], ["float32", "bfloat16"]])
+def test_doctor_names_bfloat16_where_the_processor_multiplies_it(precisions):
+    from tunebook.cli.doctor import what_it_means
+
+    machine = {"memory_free_bytes": 1e10, "disk_free_bytes": 1e11, "device": "cpu", "precisions": precisions}
+    said = any("training.precision=bfloat16" in line for line in what_it_means(machine))
+    assert said == ("bfloat16" in precisions)

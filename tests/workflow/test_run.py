@@ -111,11 +111,13 @@ def test_two_straight_runs_of_one_plan_write_equal_weights(values):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 4])
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_a_stopped_and_resumed_run_equals_a_straight_one(values, cut, method):
-    straight = start(values, "straight", training={**values["training"], "method": method})
+@pytest.mark.parametrize(
+    "changed", [{}, {"method": "full"}, {"dropout": 0.0, "precision": "bfloat16"}], ids=["lora", "full", "bfloat16"]
+)
+def test_a_stopped_and_resumed_run_equals_a_straight_one(values, cut, changed):
+    straight = start(values, "straight", training=changed)
     with pytest.raises(Stopped) as stopped:
-        start(values, "cut", [stop_at(cut)], training={**values["training"], "method": method})
+        start(values, "cut", [stop_at(cut)], training=changed)
     assert stopped.value.exit_code == 0
     from tunebook.runs.store import open_run
 
@@ -209,3 +211,27 @@ def test_memory_that_runs_out_halves_the_micro_batch_with_the_same_result(values
     assert any("Memory ran out" in warning for warning in read_status(tight).warnings)
     one, two = weights(straight, 4), weights(tight, 4)
     assert all(torch.allclose(one[name], two[name], atol=1e-5) for name in one)
+
+
+def test_a_run_in_bfloat16_is_another_one_and_warns_where_the_processor_does_not_multiply_it(values, monkeypatch):
+    monkeypatch.setattr("tunebook.workflow.prepare.precisions", lambda: ["float32"])
+    exact, rounded = (start(values, name, training={"dropout": 0.0, "precision": name}) for name in PRECISIONS)
+    last = steps_saved(exact.checkpoints)[0]
+    one, two = weights(exact, last), weights(rounded, last)
+    assert any(not torch.equal(one[name], two[name]) for name in one)
+    assert [_told(run) for run in (exact, rounded)] == [
+        [],
+        ["This processor has no bfloat16 products of its own: float32 would be faster."],
+    ]
+
+
+def test_a_model_that_does_not_go_the_fused_way_says_that_it_multiplies_in_float32(values):
+    run = start(values, training={"dropout": 0.1, "precision": "bfloat16"})
+    assert _told(run) == ["Training multiplies in float32: its adapters have dropout."]
+
+
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _told(run):
+    return [event["message"] for event in read_events(run.events) if event.get("code") == "precision"]
