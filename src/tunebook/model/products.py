@@ -1,8 +1,10 @@
 """The products with a layer's weights: most of a step's time, so each kind of processor gets its fastest way.
 
-exact      a @ b in the tensors' own type, by PyTorch's BLAS (MKL) or by oneDNN: equal up to the order of sums
-bfloat16   both sides rounded to bfloat16 first, products summed in float32, the result rounded once and widened:
-           half the time and less where the processor multiplies bfloat16 (AVX-512 BF16, AMX)
+    exact      a @ b in the tensors' own type, by PyTorch's BLAS (MKL) or by oneDNN: equal up to the order of sums
+    bfloat16   both sides rounded to bfloat16 first, products summed in float32, the result rounded once and widened:
+               half the time and less where the processor multiplies bfloat16 (AVX-512 BF16, AMX)
+
+Weights are rounded when they are used; no copy of them is kept.
 """
 
 from __future__ import annotations
@@ -38,6 +40,9 @@ class Times:
             linear(a, b.t(), None, "none", [], "") if onto is None else linear.binary(a, onto, b.t(), None, "add")
         )
         return made
+
+
+EXACT = Times()
 
 
 @cache

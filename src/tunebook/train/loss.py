@@ -14,10 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunebook.model.products import Times
+from tunebook.model.products import EXACT, Times
 
 CHUNK = 256
-exact = Times()
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -35,7 +34,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         for start, end in _pieces(hidden.shape[0], chunk):
             h, y = hidden[start:end], targets[start:end]
-            logits = exact(h, weight.t()).to(total.dtype)
+            logits = EXACT(h, weight.t()).to(total.dtype)
             total -= (1 - smoothing) * logits.gather(1, y[:, None]).sum()
             if smoothing:
                 total -= smoothing * logits.mean(1).sum()
@@ -71,7 +70,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
 
 def summed_loss(
-    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, chunk: int = CHUNK, times: Times = exact
+    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, chunk: int = CHUNK, times: Times = EXACT
 ) -> Tensor:
     """Sum of cross-entropies in nats, a scalar. hidden [n, d], weight [vocabulary, d], targets int64 [n].
 
@@ -86,7 +85,7 @@ def token_losses(hidden: Tensor, weight: Tensor, targets: Tensor, chunk: int = C
     """Cross-entropy of each position in nats, float32 or wider [n]; logits are made `chunk` positions at a time."""
     parts = []
     for start, end in _pieces(hidden.shape[0], chunk):
-        logits = exact(hidden[start:end], weight.t())
+        logits = EXACT(hidden[start:end], weight.t())
         parts.append(
             F.cross_entropy(
                 logits.to(torch.promote_types(logits.dtype, torch.float32)),

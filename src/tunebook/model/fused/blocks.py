@@ -1,8 +1,8 @@
 """The two halves of a decoder layer, each one autograd function that keeps little and makes the rest again.
 
-kept per token:  attention     x, q k v before norm and rotation, what the heads said
+kept per token:  attention     x, q k v (rotated; where they are normed, before both), what the heads said
                  feed-forward  x, gate and up
-made again:      the normed x, rotated q and k, activation(gate) * up: elementwise, some 3 % of a layer's time
+made again:      the normed x, normed q and k, activation(gate) * up: elementwise, some 3 % of a layer's time
 
 Every gradient is made in place where it can be; products of frozen weights are neither kept nor copied.
 """

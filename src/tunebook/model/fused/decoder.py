@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tunebook.model.fused.blocks import AttentionBlock, FeedForwardBlock, attention_block, feed_forward_block
 from tunebook.model.fused.pieces import ACTIVATIONS, Layout, Linear, Linears, Norm, NormedLinears
-from tunebook.model.products import Times
+from tunebook.model.products import EXACT, Times
 
 # class -> what its RMSNorm adds to the weight
 _KNOWN = {
@@ -57,7 +57,7 @@ class FusedDecoder:
         return normed
 
 
-def take_apart(bare: Any, times: Times = Times()) -> FusedDecoder:  # noqa: B008  (it holds no state)
+def take_apart(bare: Any, times: Times = EXACT) -> FusedDecoder:
     """The fused form of a Transformers model, adapters included, multiplying by `times`.
 
     Unknown says what stands in the way.

@@ -180,23 +180,24 @@ ACTIVATIONS = {
 class Look:
     """Tokens `rows`, of an example whose own tokens begin at `since`, look at the keys from there to themselves.
 
-    With `mask` [rows, keys], and with it at the prefix, too; no mask means causal from the first key on.
+    And before these at the first `prefix` tokens of all. `mask` [rows, keys]; none means causal from the first key on.
     """
 
     rows: slice
     since: int
+    prefix: int
     mask: Tensor | None
 
-    def keys(self, x: Tensor, prefix: int) -> Tensor:
+    def keys(self, x: Tensor) -> Tensor:
         """Of x [n, heads, dim] what is looked at, as attention wants it: the prefix, then the example's own."""
         own = x[self.since : self.rows.stop]
-        return _heads(torch.cat([x[:prefix], own]) if prefix else own)
+        return _heads(torch.cat([x[: self.prefix], own]) if self.prefix else own)
 
-    def add_to(self, x: Tensor, grad: Tensor, prefix: int) -> None:
+    def add_to(self, x: Tensor, grad: Tensor) -> None:
         """Add the gradient of `keys(x)` to x."""
-        if prefix:
-            _heads(x[:prefix]).add_(grad[:, :, :prefix])
-        _heads(x[self.since : self.rows.stop]).add_(grad[:, :, prefix:])
+        if self.prefix:
+            _heads(x[: self.prefix]).add_(grad[:, :, : self.prefix])
+        _heads(x[self.since : self.rows.stop]).add_(grad[:, :, self.prefix :])
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,20 +213,19 @@ class Layout:
 
     cos: Tensor
     sin: Tensor
-    prefix: int
-    looks: tuple[tuple[Look, int], ...]  # each with the tokens of the prefix that it sees
+    looks: tuple[Look, ...]
 
     @staticmethod
     def of(cos: Tensor, sin: Tensor, lengths: tuple[int, ...], prefix: int) -> Layout:
         """Each token sees the prefix and its own example up to itself."""
         strip = cos.new_zeros(_ROWS, prefix + max(*lengths, prefix) + _ROWS)
         strip[:, -_ROWS:].fill_(-torch.inf).triu_(1)
-        looks = [(look, 0) for look in _looks(0, prefix, 0, strip)]
+        looks = list(_looks(0, prefix, 0, strip))
         start = prefix
         for length in lengths:
-            looks += [(look, prefix) for look in _looks(start, length, prefix, strip)]
+            looks += _looks(start, length, prefix, strip)
             start += length
-        return Layout(cos, sin, prefix, tuple(looks))
+        return Layout(cos, sin, tuple(looks))
 
 
 _ROWS = 64
@@ -236,7 +236,7 @@ def _looks(start: int, length: int, prefix: int, strip: Tensor) -> Iterator[Look
         last = min(first + _ROWS, length)
         end = strip.shape[1] - _ROWS  # where the triangle begins
         mask = strip[: last - first, end - first - prefix : end + last - first] if first or prefix else None
-        yield Look(slice(start + first, start + last), start, mask)
+        yield Look(slice(start + first, start + last), start, prefix, mask)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> tuple[Tensor, list[Tensor]]:
@@ -246,9 +246,9 @@ def attend(q: Tensor, k: Tensor, v: Tensor, layout: Layout, scale: float) -> tup
     """
     out = torch.empty_like(q)
     norms = []
-    for look, prefix in layout.looks:
+    for look in layout.looks:
         said, norm = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(
-            _heads(q[look.rows]), look.keys(k, prefix), look.keys(v, prefix), 0.0, look.mask is None,
+            _heads(q[look.rows]), look.keys(k), look.keys(v), 0.0, look.mask is None,
             attn_mask=look.mask, scale=scale,
         )  # fmt: skip
         _heads(out[look.rows]).copy_(said)
@@ -267,14 +267,14 @@ def attend_backward(
     """Gradients of `attend`'s q, k and v: a key gets the sum of what each look gives it."""
     q, k, v = qkv
     grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
-    for (look, prefix), norm in zip(layout.looks, norms, strict=True):
+    for look, norm in zip(layout.looks, norms, strict=True):
         for_q, for_k, for_v = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward(
-            _heads(grad[look.rows]), _heads(q[look.rows]), look.keys(k, prefix), look.keys(v, prefix),
+            _heads(grad[look.rows]), _heads(q[look.rows]), look.keys(k), look.keys(v),
             _heads(out[look.rows]), norm, 0.0, look.mask is None, attn_mask=look.mask, scale=scale,
         )  # fmt: skip
         _heads(grad_q[look.rows]).copy_(for_q)
-        look.add_to(grad_k, for_k, prefix)
-        look.add_to(grad_v, for_v, prefix)
+        look.add_to(grad_k, for_k)
+        look.add_to(grad_v, for_v)
     return grad_q, grad_k, grad_v
 
 
