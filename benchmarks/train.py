@@ -6,10 +6,10 @@
 
 Same model, float32 weights, adapters, token ids, masks, order of examples, batch, schedule and precision of products
 (TRL's bfloat16 is its autocast); the losses of each step must agree to 3 digits, in bfloat16 to 2. TRL first tries its
-four ways (padded, packed, each with and without gradient checkpointing); the fastest is paired with ours, and the
-leanest one's memory is told beside it. Tokens are those of the examples, padding left out, on both sides. Each pair
-gives a ratio; the table tells their median, smallest and largest. Every measurement is appended to a file, and one
-that is there is not made again.
+four ways (padded, packed, each with and without gradient checkpointing) by one step each; the fastest is paired with
+ours, and the leanest one's memory is told beside it. Tokens are those of the examples, padding left out, on both sides.
+Each pair gives a ratio; the table tells their median, smallest and largest. Every measurement is appended to a file,
+and one that is there is not made again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -159,7 +159,7 @@ def agree(ours: list[float], theirs: list[float], precision: str) -> bool:
 
 def run(case: Case, pairs: int, results: Results) -> None:
     """Find TRL's best way, then alternate."""
-    scouted = {way: results.once(case, "trl", way, 0) for way in WAYS}
+    scouted = {way: results.once(replace(case, steps=1), "trl", way, 0) for way in WAYS}
     best = max(scouted, key=lambda way: scouted[way]["speed"])
     results.once(case, "tunebook", "fused", 0, roofline=True)
     for number in range(1, pairs + 1):
@@ -233,7 +233,7 @@ def main() -> None:
     parser.add_argument("--method", nargs="+", choices=["lora", "full"], default=["lora", "full"])
     parser.add_argument("--precision", nargs="+", choices=["float32", "bfloat16"], default=["float32"])
     parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=3, help="measured in each run, after one to warm up")
+    parser.add_argument("--steps", type=int, help="measured in each run, after one to warm up; else 12 examples' worth")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "bench-train.jsonl")
     parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
     options = parser.parse_args()
@@ -242,7 +242,7 @@ def main() -> None:
     model = str(model_folder(options.model, Path.cwd()))
     results = Results(options.results)
     cases = [
-        Case(model, str(as_file(data)), method, batch, options.steps, precision)
+        Case(model, str(as_file(data)), method, batch, options.steps or max(1, 12 // batch), precision)
         for data, method, batch, precision in product(options.data, options.method, options.batch, options.precision)
     ]
     if not options.table:

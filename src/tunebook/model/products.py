@@ -1,6 +1,6 @@
-"""The products with a layer's weights: most of a step's time, so each kind of processor gets its fastest way.
+"""The products with a layer's weights: most of a step's time.
 
-    exact      a @ b in the tensors' own type, by PyTorch's BLAS (MKL) or by oneDNN: equal up to the order of sums
+    exact      a @ b in the tensors' own type, by PyTorch's BLAS
     bfloat16   both sides rounded to bfloat16 first, products summed in float32, the result rounded once and widened:
                half the time and less where the processor multiplies bfloat16 (AVX-512 BF16, AMX)
 
@@ -10,9 +10,6 @@ Weights are rounded when they are used; no copy of them is kept.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -33,23 +30,7 @@ class Times:
         if self.bfloat16:
             rounded = self.seen(a) @ self.seen(b)
             return rounded.float() if onto is None else onto + rounded
-        linear = _onednn() if b.dtype == torch.float32 and b.device.type == "cpu" and a.is_contiguous() else None
-        if linear is None:
-            return a @ b if onto is None else torch.addmm(onto, a, b)
-        made: Tensor = (
-            linear(a, b.t(), None, "none", [], "") if onto is None else linear.binary(a, onto, b.t(), None, "add")
-        )
-        return made
+        return a @ b if onto is None else torch.addmm(onto, a, b)
 
 
 EXACT = Times()
-
-
-@cache
-def _onednn() -> Any:
-    """oneDNN's product on processors of AMD, where MKL takes slower paths (docs/benchmarks.md); None elsewhere."""
-    try:
-        made_by_amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()[:4096]
-    except OSError:
-        return None
-    return getattr(torch.ops.mkldnn, "_linear_pointwise", None) if made_by_amd else None
