@@ -18,7 +18,7 @@ ROOMS = (
     *("runs", "pages", "plan", "data", "versions", "model", "workers", "train"),
     *("evaluate", "export", "workflow", "compare", "queue", "studio", "cli"),
 )
-GROUND = ("errors", "files", "steps")  # files of the house itself, below every room
+GROUND = ("collector", "errors", "files", "steps")  # files of the house itself, below every room
 
 
 def imports(path: Path) -> set[str]:

@@ -6,10 +6,13 @@ import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-_AHEAD = 2  # tensors in the making
+import torch
+
+_AHEAD = 2  # tensors in the making, each on one core
 Made = TypeVar("Made")
 
 
@@ -42,7 +45,7 @@ _PACK: dict[type, Callable[[list[Any]], bytes]] = {
 
 def made_ahead(makers: Sequence[Callable[[], Made]]) -> Iterator[Made]:
     """What each of `makers` makes, in order, the next ones already in the making while one is written."""
-    with ThreadPoolExecutor(_AHEAD) as pool:
+    with ThreadPoolExecutor(_AHEAD, initializer=partial(torch.set_num_threads, 1)) as pool:
         waiting = deque(pool.submit(maker) for maker in makers[:_AHEAD])
         for maker in [*makers[_AHEAD:], *[None] * len(waiting)]:
             values = waiting.popleft().result()

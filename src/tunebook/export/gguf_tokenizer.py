@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from tunebook.collector import no_collecting
 from tunebook.data.template import Template, chat_template
 from tunebook.errors import ExportError
 
@@ -45,6 +46,7 @@ class Vocabulary:
     template: str
 
 
+@no_collecting()
 def read_vocabulary(tokenizer: Any, size: int) -> Vocabulary:
     """The tokenizer for a model with `size` embeddings. ExportError names what GGUF export does not know."""
     backend = getattr(tokenizer, "backend_tokenizer", None)

@@ -17,6 +17,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from tunebook.export.gguf_eight_bits import eight_bits
+
 Kind = Literal["f16", "q8_0", "q4_k_m"]
 _BLOCK = re.compile(r"blk\.(\d+)\.(attn_v|ffn_down)\.")
 
@@ -54,7 +56,9 @@ def quantise(values: npt.NDArray[np.float32], kind: Any) -> npt.NDArray[np.uint8
     """Rows of float32 as rows of bytes of the type `kind`."""
     import gguf
 
-    if kind in (gguf.GGMLQuantizationType.Q8_0, gguf.GGMLQuantizationType.Q5_0):
+    if kind == gguf.GGMLQuantizationType.Q8_0:
+        return eight_bits(values)
+    if kind == gguf.GGMLQuantizationType.Q5_0:
         return np.asarray(gguf.quantize(values, kind))
     function = _quantiser()
     assert function is not None

