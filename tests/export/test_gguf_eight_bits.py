@@ -6,6 +6,7 @@ import gguf
 import numpy as np
 import pytest
 
+from tunebook.export import gguf_eight_bits
 from tunebook.export.gguf_eight_bits import eight_bits
 
 
@@ -40,3 +41,11 @@ def test_every_shape_of_rows_and_a_view_that_is_not_in_order_come_out_the_same()
     for given in (values[:1], values[7], values.reshape(10, 100, 320), values.reshape(320, 1000)[:, ::-1][:, :992]):
         wanted = gguf.quantize(np.ascontiguousarray(given), gguf.GGMLQuantizationType.Q8_0)
         assert np.array_equal(eight_bits(given), wanted)
+
+
+def test_a_large_tensor_made_by_two_threads_comes_out_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = rows("usual")
+    wanted = eight_bits(values)
+    monkeypatch.setattr(gguf_eight_bits, "_SLAB", 100)  # so that these are 100 slabs
+    assert len(values) * 10 / 100 >= gguf_eight_bits._LARGE
+    assert np.array_equal(eight_bits(values), wanted)
