@@ -379,6 +379,14 @@ def test_chunks_change_neither_loss_nor_gradient(chunk):
     assert torch.allclose(token_losses(hidden, weight, targets, chunk).sum(), expected, atol=1e-12)
 
 
+def test_without_a_trained_position_loss_and_gradients_are_zero():
+    hidden, weight = torch.randn(0, 5, requires_grad=True), torch.randn(11, 5, requires_grad=True)
+    loss = summed_loss(hidden, weight, torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert float(loss) == 0
+    assert weight.grad.count_nonzero() == 0
+
+
 def test_an_examples_first_token_is_never_trained():
     batch = join([Row([5, 6, 7], [True, True, False]), Row([8, 9], [True, True])])
     assert batch.ids.tolist() == [5, 6, 7, 8, 9]

@@ -15,7 +15,7 @@ from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.plan.files import make_plan
 from tunebook.train import loop
 from tunebook.train.forward import make_engine
-from tunebook.train.optim import make_optimizer, norms_by_group
+from tunebook.train.optim import clip_gradients, make_optimizer, norms_by_group
 from tunebook.train.state import TrainState
 
 
@@ -81,6 +81,20 @@ def test_groups_are_few_and_their_squares_add_up_to_the_whole():
     assert math.hypot(*found.values()) == pytest.approx(whole, rel=1e-5)
 
 
+@pytest.mark.parametrize("most", [0.5, 1e6])
+def test_gradients_are_clipped_as_pytorch_clips_them(most):
+    ours, theirs = tiny_model().double(), tiny_model().double()
+    for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
+        mine.grad = torch.randn_like(mine)
+        other.grad = mine.grad.clone()
+    next(ours.parameters()).grad = next(theirs.parameters()).grad = None  # as of a parameter that had no part
+    expected = torch.nn.utils.clip_grad_norm_(theirs.parameters(), most)
+    found = clip_gradients(dict(ours.named_parameters()), most)
+    assert found["gradient_norm"] == pytest.approx(float(expected), rel=1e-12)
+    for mine, other in list(zip(ours.parameters(), theirs.parameters(), strict=True))[1:]:
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-12, atol=0)
+
+
 def test_adapters_have_groups_too():
     job, told = make_job(
         tiny_model(), rows(), training={"method": "lora", "batch_size": 8, "epochs": {"min": 1, "max": 1}}
@@ -90,7 +104,7 @@ def test_adapters_have_groups_too():
     assert {"gradient_norm/layer 0", "gradient_norm/layer 1"} <= names
 
 
-def test_a_metric_that_was_not_chosen_is_not_computed_or_told():
+def test_a_metric_that_was_not_chosen_is_not_told():
     job, told = make_job(tiny_model(), rows(), metrics=["training_loss", "throughput"])
     loop.train(job, TrainState(50))
     (step,) = [event["values"] for event in told if event["kind"] == "metrics"]

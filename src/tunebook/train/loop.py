@@ -23,7 +23,7 @@ from tunebook.train.batches import Row, rows_of_step, steps_per_epoch, trained_t
 from tunebook.train.forward import Engine
 from tunebook.train.hands import NOTHING, Hand, hands_of
 from tunebook.train.memory import memory_taken
-from tunebook.train.optim import clip_gradients, norms_by_group, set_learning_rate
+from tunebook.train.optim import clip_gradients, set_learning_rate
 from tunebook.train.state import TrainState, seed_step
 from tunebook.train.stopping import STEP_METRICS, Moment, Stopper
 from tunebook.train.watch import unusual
@@ -126,9 +126,8 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
     summed = workers.sum_gradients(job.parameters.values(), summed)
     if not workers.alone:
         parts.add("communication", started)
-    by_group = norms_by_group(job.parameters, workers) if "gradient_norm" in job.plan.metrics else {}
-    norm = clip_gradients(job.parameters.values(), training.max_grad_norm, workers)
-    loss = summed / max(1, trained)
+    norms = clip_gradients(job.parameters, training.max_grad_norm, workers)
+    loss, norm = summed / max(1, trained), norms["gradient_norm"]
     if not (math.isfinite(loss) and math.isfinite(norm)):
         job.optimizer.zero_grad(set_to_none=True)
         raise TrainingError(
@@ -147,8 +146,7 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
     return {
         "training_loss": loss,
         "learning_rate": rate,
-        "gradient_norm": norm,
-        **by_group,
+        **norms,
         "tokens": tokens,
         "trained_tokens": trained,
     }

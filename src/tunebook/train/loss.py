@@ -28,9 +28,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     ) -> Tensor:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
-        grad_weight = (
-            torch.zeros_like(weight, dtype=torch.promote_types(weight.dtype, torch.float32)) if needs_weight else None
-        )
+        grad_weight: Tensor | None = None
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         for start, end in _pieces(hidden.shape[0], chunk):
             h, y = hidden[start:end], targets[start:end]
@@ -41,7 +39,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             top = logits.amax(1, keepdim=True)
             mass = logits.sub_(top).exp_().sum(1, keepdim=True)
             total += (top + mass.log()).sum()
-            if grad_hidden is None and grad_weight is None:
+            if not (needs_hidden or needs_weight):
                 continue
             logits.div_(mass)  # now the probabilities
             if smoothing:
@@ -49,8 +47,11 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             logits[torch.arange(len(y), device=y.device), y] -= 1 - smoothing  # now the gradient of the logits
             if grad_hidden is not None:
                 grad_hidden[start:end] = times(logits.to(weight.dtype), weight)
-            if grad_weight is not None:
-                grad_weight.addmm_(logits.t(), h.to(logits.dtype))
+            if needs_weight:
+                h = h.to(logits.dtype)
+                grad_weight = logits.t() @ h if grad_weight is None else grad_weight.addmm_(logits.t(), h)
+        if needs_weight and grad_weight is None:  # no position is trained
+            grad_weight = torch.zeros_like(weight, dtype=total.dtype)
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.weight_dtype = weight.dtype
         return total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -37,24 +37,21 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, plan: TrainingPlan, step
     return rate
 
 
-def clip_gradients(parameters: Iterable[torch.nn.Parameter], max_norm: float, workers: Workers = ALONE) -> float:
-    """Scale all gradients so that their joint Euclidean norm is at most `max_norm`; returns the norm before."""
-    if not workers.sharded:
-        return float(torch.nn.utils.clip_grad_norm_(list(parameters), max_norm))
-    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    norm = _norm(gradients, workers)
-    for gradient in gradients:
-        local(gradient).mul_(min(1.0, max_norm / (norm + 1e-6)))  # as clip_grad_norm_ has it
-    return norm
+def clip_gradients(
+    parameters: Mapping[str, torch.nn.Parameter], max_norm: float, workers: Workers = ALONE
+) -> dict[str, float]:
+    """Scale all gradients so that their joint Euclidean norm is at most `max_norm`.
 
-
-def _norm(gradients: Sequence[Tensor], workers: Workers) -> float:
-    """The joint Euclidean norm of gradients of which each worker may hold a part."""
-    if not workers.sharded:
-        return float(torch.nn.utils.get_total_norm(gradients))
-    sides = [[local(gradient) for gradient in gradients if is_sharded(gradient) == split] for split in (False, True)]
-    copies, split_up = (float(torch.nn.utils.get_total_norm(side)) if side else 0.0 for side in sides)
-    return math.sqrt(copies**2 + workers.sum(split_up**2))
+    Returns the norms before: the joint one as `gradient_norm`, and those of `norms_by_group`, which it is made of.
+    """
+    by_group = norms_by_group(parameters, workers)
+    norm = math.sqrt(sum(each**2 for each in by_group.values()))
+    factor = max_norm / (norm + 1e-6)  # as torch.nn.utils.clip_grad_norm_ has it
+    if factor < 1:
+        for parameter in parameters.values():
+            if parameter.grad is not None:
+                local(parameter.grad).mul_(factor)
+    return {"gradient_norm": norm, **by_group}
 
 
 def norms_by_group(
@@ -78,6 +75,15 @@ def norms_by_group(
             group = "embeddings" if re.search(r"embed|wte|wpe", name) else "head"
         members.setdefault(group, []).append(parameter.grad)
     return {f"gradient_norm/{group}": _norm(grads, workers) for group, grads in members.items()}
+
+
+def _norm(gradients: Sequence[Tensor], workers: Workers) -> float:
+    """The joint Euclidean norm of gradients of which each worker may hold a part."""
+    if not workers.sharded:
+        return float(torch.nn.utils.get_total_norm(gradients))
+    sides = [[local(gradient) for gradient in gradients if is_sharded(gradient) == split] for split in (False, True)]
+    copies, split_up = (float(torch.nn.utils.get_total_norm(side)) if side else 0.0 for side in sides)
+    return math.sqrt(copies**2 + workers.sum(split_up**2))
 
 
 def optimizer_tensors(
