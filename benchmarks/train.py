@@ -52,6 +52,7 @@ class Case:
     batch: int
     steps: int  # after one to warm up
     precision: str = "float32"
+    quantization: str | None = None  # of ours: `four_bits.py`
 
     @property
     def name(self) -> str:
@@ -120,7 +121,7 @@ def measure(case: Case, side: str, way: str, roofline: bool = False, allocator: 
 def settings_of(case: Case) -> dict[str, Any]:
     """The case as both sides read it."""
     settings = {"model": case.model, "method": case.method, "batch_size": case.batch, "steps": case.steps + 1}
-    settings |= {"precision": case.precision}
+    settings |= {"precision": case.precision, "quantization": case.quantization}
     return settings | {"seed": 42, "rank": 16, "alpha": 32, "learning_rate": RATES[case.method], "rows": rows_of(case)}
 
 
@@ -179,7 +180,7 @@ def line(case: Case, results: Results) -> str | None:
     best = max(scouted, key=lambda way: scouted[way]["speed"])
     theirs = results.of(case, "trl", best)[1:]
     roofline, ours = ours[0], ours[1:]
-    pairs = list(zip(ours, theirs, strict=False))
+    pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=False) if mine["speed"] and other["speed"]]
     if not pairs:
         return None
     speed = [mine["speed"] / other["speed"] for mine, other in pairs]

@@ -43,7 +43,8 @@ def plan_of(case: dict[str, Any]) -> Plan:
     training = {name: case[name] for name in ("method", "learning_rate", "batch_size", "seed", "precision")}
     training |= {"max_steps": case["steps"], "weight_decay": 0.0, "warmup": {"strategy": "none"}}
     lora = {"rank": case["rank"], "alpha": case["alpha"]}
-    return make_plan({"model": {"name": case["model"]}, "data": {"path": "-"}, "training": training, "lora": lora})
+    model = {"name": case["model"], "quantization": case.get("quantization")}
+    return make_plan({"model": model, "data": {"path": "-"}, "training": training, "lora": lora})
 
 
 def in_order(rows: list[dict[str, Any]], case: dict[str, Any]) -> list[Row]:
@@ -59,7 +60,7 @@ def job_of(case: dict[str, Any], emit: Callable[..., Any]) -> Job:
     """Model, engine, optimizer and examples of the case, ready to train."""
     keep_memory()
     plan = plan_of(case)
-    model = make_trainable(load_model(case["model"]), plan).train()
+    model = make_trainable(load_model(case["model"], quantization=plan.model.quantization), plan).train()
     parameters = trainable_parameters(model)
     examples, nothing = in_order(case["rows"], case), lambda *_: {}
     return Job(

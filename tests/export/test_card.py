@@ -31,6 +31,15 @@ def test_the_card_says_what_was_made_from_what(kind: str) -> None:
     assert "from_pretrained" in card
 
 
+def test_the_card_says_that_the_base_was_in_4_bits() -> None:
+    plain = plan()
+    rounded = plain.model_copy(update={"model": plain.model.model_copy(update={"quantization": "nf4"})})
+    assert "NF4), whose rounded weights are merged here" in write_card(rounded, "safetensors", {})
+    assert "quantization_config=four_bit_loading()" in write_card(rounded, "adapter", {})
+    for kind in ("safetensors", "adapter", "gguf"):
+        assert "4 bits" not in write_card(plain, kind, {})
+
+
 def test_a_hub_id_is_the_base_model_of_the_card_and_a_folder_is_not() -> None:
     assert yaml.safe_load(write_card(plan("owner/model"), "gguf", {}).split("---")[1])["base_model"] == "owner/model"
     card = write_card(plan("/home/ann/models/base"), "gguf", {})

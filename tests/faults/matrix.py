@@ -52,6 +52,7 @@ AXES: dict[str, list[dict[str, Any]]] = {
     "metrics": [{"metrics": ["validation_loss"]}, {"metrics": ["validation_loss", "bleu", "response_length"]}],
     "held_out": [{}, {"data.validation_share": 0.0}, {"data.validation_path": "held_out.jsonl"}],
     "lengths": [{}, {"data.max_length": 44, "data.too_long": "cut"}],
+    "quantization": [{}, {"model.quantization": "nf4"}],
 }
 
 
@@ -88,6 +89,8 @@ def plans(count: int, seed: int = 7) -> list[dict[str, Any]]:
         settings: dict[str, Any] = {}
         for hand in hands.values():
             settings |= hand[i]
+        if settings.get("training.method") == "full":
+            settings.pop("model.quantization", None)  # 4 bits are never trained
         made.append(settings)
     return made
 

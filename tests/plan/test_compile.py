@@ -285,6 +285,31 @@ title: Mine
     assert "training.speed, which is not a value of the plan" in faults({"w": "x"}, page=page)["w"]
 
 
+@pytest.mark.parametrize(
+    ("said", "method", "quantization"),
+    [("LoRA", "lora", None), ("QLoRA (the base in 4 bits)", "lora", "nf4"), ("full (every weight)", "full", None)],
+)
+def test_a_method_is_read_by_its_name(said: str, method: str, quantization: str | None) -> None:
+    text = f"""---
+title: Mine
+---
+## Ask
+{{type: form}}
+
+**Method**
+{{type: select, id: m, sets: training.method, options: ["{said}"]}}
+
+**Typed**
+{{type: text, id: t, sets: training.method}}
+"""
+    page = parse_page(text.encode(), "mine")
+    answers, found = check_answers(page, {"m": said.split(" (")[0]})
+    assert not found
+    plan = plan_of(answers, page=page)
+    assert (plan.training.method, plan.model.quantization) == (method, quantization)
+    assert "no training method" in faults({"t": "prompt tuning"}, page=page)["t"]
+
+
 @given(st.dictionaries(st.sampled_from([OVERFITTING, STOPPING, QUALITY, "other"]), st.text(max_size=80)))
 def test_any_prose_makes_a_plan_that_comes_back_from_its_file(answers: dict[str, Answer]) -> None:
     plan = plan_of({name: text for name, text in answers.items() if "\ud800" not in ascii(text)})

@@ -8,8 +8,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.tiny import tiny_model
 from tests.workflow.conftest import write_rows
 from tunebook.errors import RunError, Stopped, TrainingError
+from tunebook.model.four_bits import FourBitLinear
 from tunebook.plan.files import make_plan
 from tunebook.runs.checkpoints import steps_saved
 from tunebook.runs.events import read_events
@@ -112,12 +114,19 @@ def test_two_straight_runs_of_one_plan_write_equal_weights(values):
 @pytest.mark.slow
 @pytest.mark.parametrize("cut", [1, 4])
 @pytest.mark.parametrize(
-    "changed", [{}, {"method": "full"}, {"dropout": 0.0, "precision": "bfloat16"}], ids=["lora", "full", "bfloat16"]
+    "changed",
+    [
+        {},
+        {"training": {"method": "full"}},
+        {"training": {"dropout": 0.0, "precision": "bfloat16"}},
+        {"training": {"dropout": 0.0}, "model": {"quantization": "nf4"}},
+    ],
+    ids=["lora", "full", "bfloat16", "nf4"],
 )
 def test_a_stopped_and_resumed_run_equals_a_straight_one(values, cut, changed):
-    straight = start(values, "straight", training=changed)
+    straight = start(values, "straight", **changed)
     with pytest.raises(Stopped) as stopped:
-        start(values, "cut", [stop_at(cut)], training=changed)
+        start(values, "cut", [stop_at(cut)], **changed)
     assert stopped.value.exit_code == 0
     from tunebook.runs.store import open_run
 
@@ -135,6 +144,26 @@ def test_a_stopped_and_resumed_run_equals_a_straight_one(values, cut, changed):
         for run in (straight, resumed)
     ]
     assert seen[0] == seen[1]
+
+
+@pytest.mark.slow
+def test_a_base_in_4_bits_is_trained_and_exported_as_it_was_measured(values):
+    formats = ["safetensors", "adapter", "gguf"]
+    run = start(values, model={"quantization": "nf4"}, training={"dropout": 0.0}, export={"formats": formats})
+    assert read_status(run).state == "finished"
+    record = json.loads((run.folder / "export" / "export.json").read_text())["formats"]
+    for kind in ("safetensors", "adapter"):
+        parity = record[kind]["parity"]
+        assert parity["ok"]
+        assert parity["mean_kl"] < 1e-9  # the base rounded again, or not rounded, would be far off
+    assert json.loads((run.folder / "export" / "deployment.json").read_text())["verdict"] == "passed"
+    base = json.loads((run.folder / "export" / "adapter" / "base.json").read_text())
+    assert base["quantization"] == "nf4"
+    tuned, _ = load_tuned(run)
+    assert any(isinstance(module, FourBitLinear) for module in tuned.modules())
+    configured = read_status(run).to_json()["steps"]
+    (loaded,) = [step["evidence"] for step in configured if step["id"] == "load"]
+    assert loaded["parameters"] == sum(p.numel() for p in tiny_model().parameters())
 
 
 @pytest.mark.slow

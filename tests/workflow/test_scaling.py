@@ -65,6 +65,14 @@ def test_on_one_such_gpu_they_do_not_fit(seventy):
     assert not scale(plan_of(seventy), FACTS, 1, "h100").fits
 
 
+def test_in_4_bits_one_such_gpu_holds_them(seventy):
+    values = plan_of(seventy, micro_batch_tokens=512).model_dump(mode="json", by_alias=True)
+    values["model"]["quantization"] = "nf4"
+    found = scale(make_plan(values), FACTS, 1, "h200")
+    assert (found.fits, found.parallelism) == (True, "all-reduce")
+    assert not scale(plan_of(seventy, micro_batch_tokens=512), FACTS, 1, "h200").fits
+
+
 def test_a_small_model_is_copied_and_its_gradients_go_round_the_ring_once(tmp_path):
     base = save_tiny(tmp_path / "model")
     facts = Facts(rows=64, examples=64, training=64, validation=0, tokens=6400, exact=True)

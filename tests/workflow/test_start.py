@@ -68,6 +68,37 @@ def test_examples_and_adapters_beyond_this_machine_are_refused_with_what_to_lowe
     assert "lower lora.rank" in refused(values, lora={"rank": 1024})
 
 
+def test_a_base_in_4_bits_takes_a_seventh_and_its_export_the_whole(values, tmp_path):
+    from tests.tiny import save_tiny
+    from tunebook.model.sources import load_model, read_config, weights_bytes
+
+    name = str(save_tiny(tmp_path / "model"))
+    model = load_model(name, quantization="nf4")
+    held = sum(t.numel() * t.element_size() for t in [*model.parameters(), *model.buffers()])
+    shape = Shape.of(read_config(name), weights_bytes(name))
+    assert shape.held_bytes("nf4") == pytest.approx(held, rel=0.15)
+    assert shape.held_bytes(None) == weights_bytes(name)
+
+    config = {"hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "vocab_size": 32000}
+    shape = Shape.of(config, 29_000_000_000)
+    whole, rounded, alone = (
+        make_plan({"model": {"name": "x", "quantization": kind}, "data": {"path": "x"}, "export": {"formats": formats}})
+        for kind, formats in ((None, []), ("nf4", ["safetensors"]), ("nf4", []))
+    )
+    assert needed_bytes(whole, shape, 64) > 29e9
+    assert needed_bytes(rounded, shape, 64) > 29e9
+    assert needed_bytes(alone, shape, 64) < 8e9
+
+
+def test_a_model_beyond_this_machine_is_told_of_4_bits(values, monkeypatch):
+    from tunebook.workflow import start
+
+    monkeypatch.setattr(start, "weights_bytes", lambda *_: 10**14)
+    assert "set model.quantization to nf4" in refused(values)
+    rounded = {**values["model"], "quantization": "nf4"}
+    assert "set export.formats to []" in refused(values, model=rounded, export={"formats": ["safetensors"]})
+
+
 def test_memory_is_reckoned_near_what_was_measured():
     """SmolLM2-135M, LoRA of rank 16, 860 tokens at once: 3.4 GB were measured."""
     config = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30}

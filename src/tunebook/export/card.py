@@ -50,6 +50,17 @@ tokenizer = AutoTokenizer.from_pretrained("THIS_FOLDER", gguf_file="model-f16.gg
 ```""",
 }
 
+_ON_ROUNDED = """
+
+The adapter was trained on the base rounded to 4 bits, and on its whole weights it answers otherwise. With Tunebook
+installed, the base is read as in training by
+
+```python
+from tunebook.model.four_bit_loading import four_bit_loading
+
+base = AutoModelForCausalLM.from_pretrained("FOLDER_OF_THE_BASE", quantization_config=four_bit_loading())
+```"""
+
 
 def write_card(plan: Plan, kind: str, facts: dict[str, Any]) -> str:
     """The card's Markdown. `facts`: `data_sha256`, `licence`, `indicators` (as in report.json), each where known."""
@@ -59,6 +70,10 @@ def write_card(plan: Plan, kind: str, facts: dict[str, Any]) -> str:
     head += [f"library_name: {'peft' if kind == 'adapter' else 'transformers'}", "pipeline_tag: text-generation"]
     head += ["tags: [tunebook, sft]", "---"]
     method = f"LoRA adapters of rank {plan.lora.rank}" if plan.training.method == "lora" else "every weight trained"
+    rounded = plan.model.quantization is not None
+    if rounded:
+        method += " on the base rounded to 4 bits (NF4)"
+        method += "" if kind == "adapter" else ", whose rounded weights are merged here"
     rows = [
         ("Base model", base + (f" (weights {plan.model.sha256[:16]})" if plan.model.sha256 else "")),
         ("Licence of the base", licence or "not known here: see the base model's own page"),
@@ -71,7 +86,7 @@ def write_card(plan: Plan, kind: str, facts: dict[str, Any]) -> str:
     table = ["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)]
     return "\n".join(
         [*head, "", f"# {base}, fine-tuned", "", *table, "", *_indicator_lines(facts.get("indicators") or [])]
-        + ["## Loading it", "", _LOADING[kind], ""]
+        + ["## Loading it", "", _LOADING[kind] + (_ON_ROUNDED if rounded and kind == "adapter" else ""), ""]
         + ["The chat template is `chat_template.jinja`, byte for byte the one used in training.", ""]
         + ["`plan.yaml` is the whole plan. `MANIFEST.json` has the hash of every file. Made with Tunebook.", ""]
     )

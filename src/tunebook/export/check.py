@@ -3,7 +3,7 @@
 Run in a fresh process. Loads the folder with plain Transformers (PEFT for an adapter), answers the request's prompts
 and writes `result.json` and `logits.safetensors` beside the request. Nothing of Tunebook touches the model here.
 
-request  {"kind", "file", "base", "dtype", "threads", "settings",   how to load it
+request  {"kind", "file", "base", "quantization", "dtype", "threads", "settings",   how to load it
           "rows": [[id]],                                            token rows whose logits are wanted
           "prompts": [[id]], "expected": [[id] or text], "max_new_tokens",   prompts to answer greedily; or, with
           "given": [text],                                                   answers to set beside the expected ones
@@ -58,6 +58,10 @@ def load(folder: Path, request: dict[str, Any]) -> tuple[Any, Any, list[str]]:
         for name, value in request["settings"].items():  # settings that this reader does not take from the file
             setattr(config, name, value)
         extra |= {"config": config, "quantization_config": GgufConfig(dequantize=True)}
+    if request["quantization"]:
+        from tunebook.model.four_bit_loading import four_bit_loading
+
+        extra["quantization_config"] = four_bit_loading()
     place = request["base"] if request["kind"] == "adapter" else folder
     loaded: Any = AutoModelForCausalLM.from_pretrained(place, dtype=dtype, output_loading_info=True, **extra)
     model: Any = loaded[0]

@@ -120,6 +120,7 @@ def load_request(kind: str, entry: dict[str, Any], folder: Path, run_folder: Pat
         "kind": kind,
         "file": entry["parity"].get("file", ""),
         "base": base,
+        "quantization": plan.model.quantization if base else None,
         "dtype": entry["parity"]["dtype"],
         "settings": entry["parity"]["settings"],
         "threads": None,

@@ -64,6 +64,7 @@ class How:
     exact: bool = True
     settings: dict[str, Any] = field(default_factory=dict)
     texts_known: bool = True
+    quantization: str | None = None  # of the base, under an adapter
 
 
 def compare(reference: Reference, folder: Path, how: How | None = None, timeout: float = TIMEOUT) -> Parity:
@@ -130,6 +131,7 @@ def _ask(
         "kind": how.kind,
         "file": how.file,
         "base": how.base,
+        "quantization": how.quantization,
         "dtype": how.dtype,
         "settings": how.settings,
         "threads": torch.get_num_threads(),

@@ -141,6 +141,8 @@ def _write_safetensors(folder: Path, run_folder: Path, plan: Plan, model: Any, t
 
 def _write_adapter(folder: Path, run_folder: Path, plan: Plan, model: Any, tokenizer: Any) -> None:
     base = {"name": plan.model.name, "sha256": weights_sha256(plan.model.name, run_folder)}
+    if plan.model.quantization:
+        base["quantization"] = plan.model.quantization
     write_adapter(model, tokenizer, folder, base)
 
 
@@ -163,7 +165,7 @@ def _how(kind: str, file: str, run_folder: Path, plan: Plan, model: Any, tokeniz
     base = str(model_folder(plan.model.name, run_folder)) if kind == "adapter" else ""
     dtype = str(model.dtype).removeprefix("torch.")
     if kind != "gguf":
-        return How(kind, base=base, dtype=dtype)
+        return How(kind, base=base, quantization=plan.model.quantization if base else None, dtype=dtype)
     cut = read_vocabulary(tokenizer, base_of(model).config.vocab_size).cut
     settings = unread_settings(base_of(model).config)
     return How(kind, file, "", dtype, exact="f16" in file, settings=settings, texts_known=cut not in READ_AS_GPT2)

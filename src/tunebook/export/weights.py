@@ -21,6 +21,7 @@ from tunebook.errors import ExportError
 from tunebook.evaluate.generate import stop_token_ids
 from tunebook.evaluate.mode import base_of
 from tunebook.files import to_json, write_text
+from tunebook.model.four_bits import FourBitLinear
 
 WEIGHTS = "model.safetensors"
 _DTYPES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16", torch.float64: "F64"}
@@ -122,7 +123,7 @@ def merged_tensors(model: Any, dtype: torch.dtype | None = None) -> dict[str, La
             plain = f"{path}.{name}" if path else name
             if plain in tied and not _parted(core, module):
                 continue
-            found[plain] = Lazy(tensor, dtype, _reader(module, layer, name, tensor))
+            found[plain] = Lazy(tensor, dtype, _reader(module, layer, name))
     return dict(sorted(_hub_names(core, found).items()))
 
 
@@ -170,20 +171,30 @@ def _layers(core: Any) -> Iterator[tuple[str, Any, Any]]:
 
 
 def _own_tensors(layer: Any) -> Iterator[tuple[str, Tensor]]:
+    """(name, the tensor or one without values that is like it) of what a plain layer has in files."""
+    if isinstance(layer, FourBitLinear):
+        shape = layer.out_features, layer.in_features
+        yield "weight", torch.empty(shape, dtype=layer.scales.dtype, device="meta")
+        if layer.bias is not None:
+            yield "bias", layer.bias
+        return
     yield from ((name, value) for name, value in layer._parameters.items() if value is not None)
     hidden = layer._non_persistent_buffers_set
     yield from ((name, value) for name, value in layer._buffers.items() if value is not None and name not in hidden)
 
 
-def _reader(module: Any, layer: Any, name: str, tensor: Tensor) -> Callable[[], Tensor]:
-    if module is layer:
-        return partial(_same, tensor)
+def _reader(module: Any, layer: Any, name: str) -> Callable[[], Tensor]:
+    held = name == "weight" and isinstance(layer, FourBitLinear)
+    own = layer.whole if held else partial(getattr, layer, name)
+    if module is layer or (name == "bias" and isinstance(layer, FourBitLinear)):
+        return own
     plain = name == "weight" and hasattr(module, "get_delta_weight") and not module.lora_variant
-    return partial(_sum, module, tensor) if plain else lambda: cast(Tensor, getattr(_merged_copy(module), name))
+    return partial(_sum, module, own) if plain else lambda: cast(Tensor, getattr(_merged_copy(module), name))
 
 
-def _sum(module: Any, weight: Tensor) -> Tensor:
+def _sum(module: Any, own: Callable[[], Tensor]) -> Tensor:
     """The weight of a plain LoRA layer with its adapters added, in float32 so that the sum is rounded once."""
+    weight = own()
     if not all(value.isfinite().all() for name, value in module.named_parameters() if "lora_" in name):
         raise _not_finite("its weights are not finite")
     for adapter in module.active_adapters:

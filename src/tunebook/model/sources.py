@@ -110,8 +110,13 @@ def _is_general(folder: Path) -> bool:
 
 
 @no_collecting()
-def load_model(name: str, base: Path | None = None, dtype: torch.dtype | None = None) -> Any:
-    """The model with its weights in `dtype` (float32 unless given), in evaluation mode, on the CPU."""
+def load_model(
+    name: str, base: Path | None = None, dtype: torch.dtype | None = None, quantization: str | None = None
+) -> Any:
+    """The model with its weights in `dtype` (float32 unless given), in evaluation mode, on the CPU.
+
+    With the `quantization` nf4 its layers' weights are rounded to 4 bits while they are read.
+    """
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -121,9 +126,14 @@ def load_model(name: str, base: Path | None = None, dtype: torch.dtype | None = 
             f"The folder {folder} holds no .safetensors weights.",
             do="Save the model again with save_pretrained; weights in pickle files are not read: they can run code.",
         )
+    how: dict[str, Any] = {}
+    if quantization:
+        from tunebook.model.four_bit_loading import four_bit_loading
+
+        how["quantization_config"] = four_bit_loading()
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype or torch.float32, use_safetensors=True, trust_remote_code=False
+            folder, dtype=dtype or torch.float32, use_safetensors=True, trust_remote_code=False, **how
         )
     except Exception as error:  # the library raises whatever its model code meets
         raise ModelError(

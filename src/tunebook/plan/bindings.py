@@ -115,6 +115,17 @@ def batch_size(draft: Draft, asked: Asked) -> None:
     draft.put("training.batch_size", int(found[0]), asked.why)
 
 
+def method(draft: Draft, asked: Asked) -> None:
+    """LoRA, full, or QLoRA: adapters over a base in 4 bits."""
+    words = plain(asked.label).split()
+    found = next((name for name in ("qlora", "lora", "full") if name in words), None)
+    if found is None:
+        raise ValueError(f"'{asked.label}' is no training method; they are LoRA, QLoRA (the base in 4 bits), full")
+    draft.put("training.method", found.removeprefix("q"), asked.why)
+    if found == "qlora":
+        draft.put("model.quantization", "nf4", asked.why)
+
+
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:(?:-|–|to)\s*(\d{1,6})|(\+|or more))?(?:\s*epochs?)?\s*")
 
 
@@ -221,6 +232,7 @@ def value_of(path: str) -> Reader:
 
 # What a question is about -> its reader. A field's `sets` may name any of these, or a value of the plan.
 READERS: Mapping[str, Reader] = {
+    "training.method": method,
     "training.learning_rate": learning_rate,
     "training.batch_size": batch_size,
     "training.epochs": epochs,

@@ -35,6 +35,9 @@ class ModelPlan(Section):
     sha256: str | None = Field(
         None, description="hash of the weights that the plan was made for; checked before training"
     )
+    quantization: Literal["nf4"] | None = Field(
+        None, description="nf4: the base in 4 bits under its adapters (QLoRA), for models that memory cannot hold"
+    )
 
 
 class DataPlan(Section):
@@ -214,6 +217,15 @@ class Plan(Section):
     notes: dict[str, str] = Field(default_factory=dict, description="answers that set nothing, kept with the run")
     not_understood: tuple[str, ...] = Field((), description="pieces of prose answers that no rule could be read from")
     origins: dict[str, Origin] = Field(default_factory=dict, description="where values came from, by path")
+
+    @model_validator(mode="after")
+    def _four_bits_stay_frozen(self) -> Plan:
+        if self.model.quantization and self.training.method == "full":
+            raise ValueError(
+                "model.quantization holds the base in 4 bits, which training.method full cannot train: "
+                "set training.method to lora, or model.quantization to null"
+            )
+        return self
 
     @field_validator("metrics")
     @classmethod

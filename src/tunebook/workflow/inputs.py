@@ -22,7 +22,7 @@ INPUTS = {
     "model_config": "the base model's config.json",
 }
 _CAUSES = ("template", "tokenizer")  # when one of these changed, the tokens of the data did, too
-_SETTLED = ("training", "lora")  # sections of the plan that a run cannot change on its way
+_SETTLED = ("training.", "lora.", "model.quantization")  # how paths begin that a run cannot change on its way
 
 
 def remember_inputs(context: Context, **digests: str) -> None:
@@ -55,7 +55,7 @@ def check_settings(context: Context) -> None:
 def refuse_changed(run: Run, plan: Plan) -> None:
     """RunError when `plan` would train otherwise than the run was started: learning rate, batch, epochs, seed, ..."""
     changed = settings_changed(run, plan)
-    if settled := {path: change for path, change in changed.items() if path.split(".")[0] in _SETTLED}:
+    if settled := {path: change for path, change in changed.items() if path.startswith(_SETTLED)}:
         raise RunError(
             f"The plan of '{run.name}' differs from what it was started with, in what a run cannot change on its way.",
             kept="Its checkpoints are untouched.",
@@ -77,10 +77,10 @@ def settings_changed(run: Run, plan: Plan) -> dict[str, tuple[Any, Any]]:
 
 
 def as_started(run: Run, plan: Plan) -> Plan:
-    """`plan` with the values of `training` and `lora` that the run was started with."""
+    """`plan` with the values that a run cannot change as the run was started with them."""
     value = plan.model_dump(mode="json", by_alias=True)
     for path, (before, _) in settings_changed(run, plan).items():
-        if path.split(".")[0] in _SETTLED:
+        if path.startswith(_SETTLED):
             put_value(value, path, before)
     return make_plan(value)
 

@@ -19,6 +19,7 @@ from tunebook.evaluate.generate import generate
 from tunebook.evaluate.heldout import held_out_loss
 from tunebook.evaluate.retention import Probes, load_probes, measure_retention
 from tunebook.model.adapters import make_trainable, trainable_parameters
+from tunebook.model.four_bits import weight_count
 from tunebook.model.sources import cache_folder, load_model, load_tokenizer, weights_bytes
 from tunebook.plan.schema import Plan
 from tunebook.train.batches import steps_per_epoch
@@ -51,7 +52,9 @@ class Measured:
         self.rows, self.held_out = parts.train_indices, parts.validation_indices
         self.validation = other or self.examples
         started = time.perf_counter()
-        self.model = make_trainable(load_model(plan.model.name).to(pick_device()), plan)
+        self.model = make_trainable(
+            load_model(plan.model.name, quantization=plan.model.quantization).to(pick_device()), plan
+        )
         self.load_seconds = time.perf_counter() - started
         training = plan.training
         self.parameters = trainable_parameters(self.model)
@@ -79,7 +82,7 @@ class Measured:
             "held_out_seconds": held_out,
             "answer_seconds": answers,
             "retention_seconds": ability,
-            "parameters": sum(p.numel() for p in self.model.parameters()),
+            "parameters": weight_count(self.model),
             "trainable_parameters": sum(p.numel() for p in self.parameters.values()),
             "weights_bytes": weights_bytes(self.plan.model.name),
         }

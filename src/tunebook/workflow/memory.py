@@ -1,6 +1,6 @@
 """How much memory a plan asks for, reckoned from the model's shape before its weights are read.
 
-weights                      4 bytes a parameter (float32)
+weights                      4 bytes a parameter (float32); of layers held in 4 bits 0.5625
 what is trained              12 more: gradient and AdamW's two moments
 kept for the backward pass   per token and layer: some 20 rows as wide as the model, 6 as wide as its inner layer
 """
@@ -20,6 +20,7 @@ from tunebook.plan.schema import Plan
 MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 2048, "cuda": 8192}
 _WIDE, _INNER = 20, 6  # measured on Llama-style models; torch.compile and GPUs need less
 _IMPORTS = 0.6e9  # Python, torch and Transformers
+_FOUR_BITS = 0.5625 / 4  # of what float32 takes: `model/four_bits.py`
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +31,22 @@ class Shape:
     width: int
     inner: int
     weights_bytes: int
+    embedding_bytes: int = 0
 
     @staticmethod
     def of(config: dict[str, Any], weights_bytes: int) -> Shape:
         """Read the usual names, and GPT-2's."""
         width = int(config.get("hidden_size") or config.get("n_embd") or 0)
         inner = int(config.get("intermediate_size") or config.get("n_inner") or 4 * width)
-        return Shape(int(config.get("num_hidden_layers") or config.get("n_layer") or 0), width, inner, weights_bytes)
+        layers = int(config.get("num_hidden_layers") or config.get("n_layer") or 0)
+        tables = 1 if config.get("tie_word_embeddings") else 2
+        embedding = 4 * tables * int(config.get("vocab_size") or 0) * width
+        return Shape(layers, width, inner, weights_bytes, min(embedding, weights_bytes))
+
+    def held_bytes(self, quantization: str | None) -> float:
+        """The base's weights in memory."""
+        share = _FOUR_BITS if quantization else 1.0
+        return self.embedding_bytes + share * (self.weights_bytes - self.embedding_bytes)
 
     def bytes_per_token(self) -> float:
         """Kept for the backward pass by each token of a micro-batch."""
@@ -44,12 +54,16 @@ class Shape:
 
 
 def needed_bytes(plan: Plan, shape: Shape, tokens: int) -> float:
-    """Memory of training `plan` with `tokens` in a micro-batch, in bytes."""
+    """Memory of `plan` with `tokens` in a micro-batch, in bytes: of training, or of loading an export to compare it."""
+    held = shape.held_bytes(plan.model.quantization)
     trained = float(shape.weights_bytes)
     if plan.training.method == "lora":
         trained = 4.0 * plan.lora.rank * shape.layers * (8 * shape.width + 3 * (shape.width + shape.inner))
     adapters = trained if plan.training.method == "lora" else 0.0
-    return _IMPORTS + shape.weights_bytes + adapters + 3 * trained + tokens * shape.bytes_per_token()
+    training = _IMPORTS + held + adapters + 3 * trained + tokens * shape.bytes_per_token()
+    if not plan.model.quantization or not plan.export.formats:
+        return training
+    return max(training, 2 * _IMPORTS + held + adapters + shape.weights_bytes)  # an export holds whole weights
 
 
 def micro_batch_tokens(plan: Plan, usual: int) -> int:
@@ -68,6 +82,10 @@ def check_memory(plan: Plan, shape: Shape, longest: int, per_step: int, usual: i
         ways.insert(0, "set training.method to lora")
     elif plan.lora.rank > 16:
         ways.insert(0, "lower lora.rank")
+    if not plan.model.quantization:
+        ways.insert(0, "set model.quantization to nf4, with training.method lora")
+    elif plan.export.formats:
+        ways.insert(0, "set export.formats to [] and export where the whole model fits")
     if tokens * shape.bytes_per_token() > there / 2:
         ways.insert(0, "lower data.max_length and training.micro_batch_tokens")
     raise RunError(

@@ -16,6 +16,7 @@ from tunebook.data.template import chat_template
 from tunebook.errors import RunError
 from tunebook.files import to_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
+from tunebook.model.four_bits import weight_count
 from tunebook.model.sources import cache_folder, load_model, load_tokenizer, read_config, weights_sha256
 from tunebook.plan.files import values_by_path
 from tunebook.runs.trackers import Follower
@@ -90,6 +91,11 @@ def split(context: Context) -> dict[str, Any]:
 def load(context: Context) -> dict[str, Any]:
     """Read the base model's weights into memory and take their hash."""
     name, base = context.plan.model.name, context.run.folder
+    if context.workers.sharded and context.plan.model.quantization:
+        raise RunError(
+            "A model in 4 bits cannot be split over workers.",
+            do="Leave out --sharded, so that each worker holds a copy, or set model.quantization to null.",
+        )
     digest = weights_sha256(name, base)
     if context.plan.model.sha256 and context.plan.model.sha256 != digest:
         raise RunError(
@@ -99,8 +105,8 @@ def load(context: Context) -> dict[str, Any]:
         )
     config = to_json(read_config(name, base))
     remember_inputs(context, model=digest, model_config=sha256(config.encode()).hexdigest())
-    context.model = load_model(name, base, torch.float32).to(pick_device())
-    parameters = sum(p.numel() for p in context.model.parameters())
+    context.model = load_model(name, base, torch.float32, context.plan.model.quantization).to(pick_device())
+    parameters = weight_count(context.model)
     if context.configured:
         _assemble(context)
     return {"parameters": parameters, "sha256": digest}
@@ -177,7 +183,7 @@ def settle_totals(context: Context) -> None:
         "totals",
         optimizer_steps=min(limit, plan.training.max_steps or limit),
         steps_per_epoch=per_epoch,
-        parameters=sum(p.numel() for p in context.model.parameters()),
+        parameters=weight_count(context.model),
         trainable_parameters=sum(p.numel() for p in context.parameters.values()),
         micro_batch_tokens=context.state.micro_batch_tokens,
         training_examples=rows,

@@ -49,7 +49,7 @@ def load_tuned(run: Run, step: int | None = None) -> tuple[Any, Any]:
     plan = run.plan()
     saved = load_checkpoint(run.checkpoints, result_step(run) if step is None else step)
     tokenizer = load_tokenizer(plan.model.name, run.folder)
-    model = make_trainable(load_model(plan.model.name, run.folder), plan)
+    model = make_trainable(load_model(plan.model.name, run.folder, quantization=plan.model.quantization), plan)
     parameters = trainable_parameters(model)
     if missing := sorted(set(parameters) ^ set(saved.weights)):
         raise RunError(

@@ -89,7 +89,8 @@ def scale(plan: Plan, facts: Facts, workers: int, device: str, *, sharded: bool 
             do="Put the model's tokenizer into its folder: the weights themselves are not needed.",
         )
     work = _Work.of(plan, facts)
-    for split in [sharded] if sharded is not None else [False, True]:
+    ways = [False] if plan.model.quantization else [False, True]  # weights in 4 bits are not split
+    for split in [sharded] if sharded is not None else ways:
         found = _reckon(work, DEVICES[device], workers, split=split)
         if found.fits:
             break
@@ -109,6 +110,7 @@ class _Work:
     embedding: int
     trained: int
     lora: bool
+    held: float  # the base's weights, in numbers of 4 bytes
 
     @staticmethod
     def of(plan: Plan, facts: Facts) -> _Work:
@@ -127,11 +129,12 @@ class _Work:
             embedding=_embedding_parameters(config),
             trained=_lora_parameters(plan, shape) if lora else parameters,
             lora=lora,
+            held=shape.held_bytes(plan.model.quantization) / _NUMBER,
         )
 
     def copied(self) -> tuple[float, float]:
         """(numbers that each device sends a step, numbers that it holds) where each has a copy of the model."""
-        return 2.0 * self.trained, self.parameters + 3.0 * self.trained
+        return 2.0 * self.trained, self.held + 3.0 * self.trained
 
     def split(self, workers: int, passes: float) -> tuple[float, float]:
         """The same where the layers are split; a step takes so many forward and backward `passes`."""

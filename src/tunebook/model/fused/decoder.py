@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tunebook.model.four_bits import FourBitLinear
 from tunebook.model.fused.blocks import AttentionBlock, FeedForwardBlock, attention_block, feed_forward_block
 from tunebook.model.fused.pieces import ACTIVATIONS, Layout, Linear, Linears, Norm, NormedLinears
 from tunebook.model.products import EXACT, Times
@@ -109,14 +110,17 @@ def _linears(times: Times, *modules: Any) -> Linears:
     return Linears(tuple(_linear(module) for module in modules), times)
 
 
+_PLAIN = (torch.nn.Linear, FourBitLinear)
+
+
 def _linear(module: Any) -> Linear:
     """The weights of a torch.nn.Linear, alone or inside PEFT's LoRA layer."""
-    if type(module) is torch.nn.Linear:
-        return Linear(module.weight, module.bias)
+    if type(module) in _PLAIN:
+        return Linear(module.weight, module.bias, held=_held(module))
     from peft.tuners.lora.layer import Linear as LoraLinear
 
-    base = getattr(module, "base_layer", None)
-    if type(module) is not LoraLinear or type(base) is not torch.nn.Linear:
+    base: Any = getattr(module, "base_layer", None)
+    if type(module) is not LoraLinear or type(base) not in _PLAIN:
         raise Unknown(f"it has a layer of type {type(module).__name__}")
     names = [name for name in module.active_adapters if name in module.lora_A]
     if len(names) != 1 or module.merged or module.disable_adapters or module.lora_variant or module.lora_bias[names[0]]:
@@ -125,4 +129,8 @@ def _linear(module: Any) -> Linear:
     if getattr(module.lora_dropout[name], "p", 0):
         raise Unknown("its adapters have dropout")
     a, b = (getattr(module, side)[name].weight for side in ("lora_A", "lora_B"))
-    return Linear(base.weight, base.bias, a, b, module.scaling[name])
+    return Linear(base.weight, base.bias, a, b, module.scaling[name], _held(base))
+
+
+def _held(layer: Any) -> FourBitLinear | None:
+    return layer if isinstance(layer, FourBitLinear) else None

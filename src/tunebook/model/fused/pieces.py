@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tunebook.model.four_bits import FourBitLinear
 from tunebook.model.products import Times
 
 Gradients = dict[Tensor, Tensor]  # of trained parameters, each met once in a block
@@ -20,13 +21,21 @@ Gradients = dict[Tensor, Tensor]  # of trained parameters, each met once in a bl
 
 @dataclass(frozen=True, slots=True)
 class Linear:
-    """y = x W^T + b, and with a LoRA adapter + scale * (x A^T) B^T. W [out, in], A [rank, in], B [out, rank]."""
+    """y = x W^T + b, and with a LoRA adapter + scale * (x A^T) B^T. W [out, in], A [rank, in], B [out, rank].
+
+    Of a layer held in 4 bits `weight` are the codes, and each `whole()` makes W anew.
+    """
 
     weight: Tensor
     bias: Tensor | None = None
     a: Tensor | None = None
     b: Tensor | None = None
     scale: float = 1.0
+    held: FourBitLinear | None = None
+
+    def whole(self) -> Tensor:
+        """W."""
+        return self.weight if self.held is None else self.held.whole()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class Linears:
         xa = None if down is None else self.times(seen, down.t())
         ranks = iter([] if xa is None else torch.split(xa, self._ranks(), 1))
         for part in self.parts:
-            y = self.times(seen, part.weight.t(), onto)
+            y = self.times(seen, part.whole().t(), onto)
             if part.bias is not None:
                 y.add_(part.bias)
             if part.b is not None:
@@ -65,7 +74,7 @@ class Linears:
         for part, g in zip(self.parts, grads, strict=True):
             seen = self.times.seen(g)
             if need_x:
-                grad_x = self.times(seen, part.weight, grad_x)
+                grad_x = self.times(seen, part.whole(), grad_x)
             if part.weight.requires_grad:
                 found[part.weight] = self.times(seen.t(), seen_x)
             if part.bias is not None and part.bias.requires_grad:
