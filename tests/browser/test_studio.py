@@ -296,6 +296,27 @@ def test_runs_are_compared_in_a_table_and_their_answers_side_by_side(page, studi
     page.wait_for_url("**/compare?with=done-2")
 
 
+def test_the_best_of_runs_that_are_worse_than_their_base_is_not_called_best(page, studio):
+    measured = {"worse-1": (2.5, 0.6), "worse-2": (2.4, 0.7)}
+    for name in measured:
+        make_run(studio.folder / "runs" / name, steps=40)
+
+    def worse(route):
+        report = route.fetch().json()
+        loss, right = measured[route.request.url.split("/")[-2]]
+        numbers = {sign["id"]: sign.setdefault("numbers", {}) for sign in report["indicators"]}
+        numbers["validation"] |= {"base": 2.0, "tuned": loss}
+        numbers["retention"] |= {"base": 0.5, "tuned": right}
+        route.fulfill(json=report)
+
+    page.route("**/api/runs/worse-*/report", worse)
+    page.goto(f"{studio.base}/compare?with=worse-1,worse-2")
+    rows = page.locator(".comparison tbody tr")
+    rows.first.wait_for(timeout=60_000)
+    assert rows.filter(has_text="Validation loss").locator(".best").count() == 0
+    assert rows.filter(has_text="General questions right").locator(".best").inner_text() == "70.0 %"
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_axe_finds_nothing_serious(page, studio, view, theme):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -90,6 +91,13 @@ def test_linear_layers_are_read_in_4_bits_and_the_rest_whole(base):
     assert weight_count(model) == weight_count(plain) == sum(p.numel() for p in plain.parameters())
     assert model.lm_head.weight is model.model.embed_tokens.weight
     assert "quantization_config" not in model.config.to_dict()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
+def test_the_file_with_whole_weights_is_let_go(base):
+    model = load_model(str(base), quantization="nf4")
+    assert str(base) not in Path("/proc/self/maps").read_text()
+    assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
 def test_a_layer_that_blocks_do_not_divide_stays_whole(tmp_path):

@@ -55,6 +55,9 @@ class _Quantizer(HfQuantizer):
         return _Round()
 
     def _process_model_after_weight_loading(self, model: Any, **_: Any) -> None:
+        for parameter in model.parameters():  # what stays whole may be a window on the file, which then stays mapped
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.clone()
         self.remove_quantization_config(model)  # type: ignore[no-untyped-call]  # the layers know what they are; saved settings must not say so
         model.config._is_quantized = False
 

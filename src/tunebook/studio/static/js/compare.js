@@ -164,13 +164,14 @@ function drawTable(found) {
     const values = found.map((report) => (report.fault ? null : tuned(report)));
     const there = new Set(values.filter((value) => value != null));
     const best = better && there.size > 1 ? (better > 0 ? Math.max(...there) : Math.min(...there)) : null;
+    const beats = (value, own) => own == null || (value - own) * better > 0;
     const before = good.map(base).find((value) => value != null);
     return h(
       "tr",
       {},
       h("th", { scope: "row" }, name),
       cell(before, shown),
-      values.map((value) => cell(value, shown, value != null && value === best)),
+      values.map((value, at) => cell(value, shown, value != null && value === best && beats(value, base(found[at])))),
     );
   });
   const settings = SETTINGS.map(([name, value]) => {
