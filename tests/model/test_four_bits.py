@@ -121,6 +121,15 @@ def test_gradients_are_those_of_whole_layers_with_the_rounded_weights(base, way)
     assert error(found, expected) < 1e-10
 
 
+@pytest.mark.parametrize("way", ["joined", "fused"])
+def test_products_of_rounded_weights_may_be_in_bfloat16(base, way):
+    model = tuned(base)
+    loss, exact = gradients(model, [rows()], way=way)
+    found_loss, found = gradients(model, [rows()], way=way, precision="bfloat16")
+    assert found_loss == pytest.approx(loss, rel=0.01)
+    assert 1e-5 < error(found, exact) < 0.03
+
+
 def test_the_fused_way_is_taken(base):
     from tunebook.train.forward import make_engine
 

@@ -287,27 +287,28 @@ def test_examples_longer_than_a_block_of_attention_have_the_gradients_of_the_pla
     assert error(found, expected) < 1e-10
 
 
+@pytest.mark.parametrize("way", ["fused", "joined"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma"])
-def test_bfloat16_products_give_gradients_near_the_exact_ones_and_measure_exactly(family, method):
+def test_bfloat16_products_give_gradients_near_the_exact_ones_and_measure_exactly(family, method, way):
     torch.manual_seed(0)
     plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
     model = make_trainable(_FAMILIES[family](), plan)
     for parameter in trainable_parameters(model).values():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
-    loss, exact = gradients(model, [rows()])
-    ours, found = gradients(model, [rows()], precision="bfloat16")
+    loss, exact = gradients(model, [rows()], way=way)
+    ours, found = gradients(model, [rows()], way=way, precision="bfloat16")
     assert ours == pytest.approx(loss, rel=0.01)
     assert 1e-5 < error(found, exact) < 0.02
-    engine, rounding = make_engine(model), make_engine(model, precision="bfloat16")
+    engine, rounding = make_engine(model, way=way), make_engine(model, way=way, precision="bfloat16")
     assert (engine.precision, rounding.precision) == ("float32", "bfloat16")
     with torch.no_grad():
         assert torch.equal(engine.losses(engine.join(rows())), rounding.losses(rounding.join(rows())))
 
 
-def test_what_does_not_go_the_fused_way_multiplies_in_float32():
-    engine = make_engine(_FAMILIES["gpt2"](), precision="bfloat16")
-    assert (engine.way == "fused", engine.precision) == (False, "float32")
+def test_the_plain_way_multiplies_in_float32():
+    engine = make_engine(_FAMILIES["llama"](), way="plain", precision="bfloat16")
+    assert engine.precision == "float32"
 
 
 def test_held_out_loss_of_each_example_does_not_depend_on_what_it_shares():

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import tiny_model
+from tests.tiny import save_tiny, tiny_model
 from tests.workflow.conftest import write_rows
 from tunebook.errors import RunError, Stopped, TrainingError
 from tunebook.model.four_bits import FourBitLinear
@@ -254,9 +254,10 @@ def test_a_run_in_bfloat16_is_another_one_and_warns_where_the_processor_does_not
     ]
 
 
-def test_a_model_that_does_not_go_the_fused_way_says_that_it_multiplies_in_float32(values):
-    run = start(values, training={"dropout": 0.1, "precision": "bfloat16"})
-    assert _told(run) == ["Training multiplies in float32: its adapters have dropout."]
+def test_a_model_that_goes_the_plain_way_says_that_it_multiplies_in_float32(values, home):
+    odd = save_tiny(home / "odd", logits_scaling=2.0)
+    run = start(values, model={"name": str(odd)}, training={"precision": "bfloat16"})
+    assert _told(run) == ["Training multiplies in float32: the model changes its logits after the head."]
 
 
 PRECISIONS = ("float32", "bfloat16")

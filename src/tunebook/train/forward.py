@@ -59,6 +59,7 @@ class Engine:
     smoothing: float = 0.0
     noise_alpha: float = 0.0
     trained: FusedDecoder | None = None
+    autocast: bool = False  # the joined way's products in bfloat16
     parts: Parts = field(default_factory=Parts)
 
     @property
@@ -75,7 +76,7 @@ class Engine:
     @property
     def precision(self) -> str:
         """What gradients are multiplied in: `bfloat16`, or `float32`, which stands for the weights' own type."""
-        return "float32" if self.trained is None else "bfloat16"
+        return "bfloat16" if self.trained is not None or self.autocast else "float32"
 
     def join(self, rows: Sequence[Row]) -> MicroBatch:
         """`rows` as this engine takes them. Noise is drawn for each example, so its beginning is not another's."""
@@ -128,11 +129,13 @@ class Engine:
         decoder = self.trained if torch.is_grad_enabled() and self.trained is not None else self.fused
         if decoder is not None:
             return decoder(embedded, batch.positions, batch.lengths, batch.prefix, batch.where)
-        out = bare.base_model(
-            inputs_embeds=embedded[None], position_ids=batch.positions[None], use_cache=False, lengths=batch.lengths
-        )
+        rounds = self.autocast and torch.is_grad_enabled()
+        with torch.autocast(embedded.device.type, torch.bfloat16, enabled=rounds, cache_enabled=False):
+            out = bare.base_model(
+                inputs_embeds=embedded[None], position_ids=batch.positions[None], use_cache=False, lengths=batch.lengths
+            )
         hidden: Tensor = out.last_hidden_state[0]
-        return hidden[batch.where]
+        return hidden[batch.where].to(embedded.dtype)
 
     def _noise(self, batch: MicroBatch) -> Tensor | None:
         """NEFTune (Jain et al. 2023, arXiv:2310.05914): uniform noise of alpha / sqrt(length x width) on embeddings."""
@@ -152,7 +155,8 @@ def make_engine(
 ) -> Engine:
     """Choose the fastest way for `model` (plain or PeftModel), at most `way`, and set its attention accordingly.
 
-    `precision` bfloat16 is for the fused way; the others multiply in the weights' own type.
+    `precision` bfloat16 rounds products, of the fused way as `model/products.py` says, of the joined way by PyTorch's
+    autocast, attention included; the plain way multiplies in the weights' own type.
     """
     bare = _bare(model)
     engine = Engine(model, "asked for" if way == "plain" else _why_plain(bare), "", None, smoothing, noise_alpha)
@@ -166,6 +170,7 @@ def make_engine(
             engine.trained = take_apart(bare, Times(bfloat16=True))
     except Unknown as reason:
         engine.why_joined = str(reason)
+        engine.autocast = precision == "bfloat16"
         bare.set_attn_implementation(attention.NAME)
     return engine
 
