@@ -161,7 +161,7 @@ def test_an_adapter_without_its_own_base_is_refused(tmp_path: Path, fault: str) 
 
 def test_an_export_that_differs_is_not_put_in_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = finished_run(tmp_path)
-    monkeypatch.setattr("tunebook.export.weights._sum", lambda module, weight: weight)
+    monkeypatch.setattr("tunebook.export.weights._sum", lambda module, own: own())
     with pytest.raises(ExportError, match=r"not the model that was measured[\s\S]*logits: mean KL"):
         export(run)
     assert [path.name for path in (run.folder / "export").iterdir()] == []
