@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from tests.workflow.conftest import write_rows
-from tunebook.errors import TunebookError
+from tunebook.errors import RunError, TunebookError
 from tunebook.plan.files import make_plan, origin_of, save_plan
 from tunebook.runs.store import runs_folder
+from tunebook.workers.group import Workers
 from tunebook.workflow.memory import Shape, needed_bytes
+from tunebook.workflow.prepare import load
 from tunebook.workflow.start import prepare_run, read_plan
 
 
@@ -88,6 +93,13 @@ def test_a_base_in_4_bits_takes_a_seventh_and_its_export_the_whole(values, tmp_p
     assert needed_bytes(whole, shape, 64) > 29e9
     assert needed_bytes(rounded, shape, 64) > 29e9
     assert needed_bytes(alone, shape, 64) < 8e9
+
+
+def test_a_base_in_4_bits_is_not_split_over_workers(values):
+    rounded = make_plan(values | {"model": values["model"] | {"quantization": "nf4"}})
+    context = SimpleNamespace(plan=rounded, run=SimpleNamespace(folder=Path()), workers=Workers(0, 2, True))
+    with pytest.raises(RunError, match="cannot be split over workers"):
+        load(context)
 
 
 def test_a_model_beyond_this_machine_is_told_of_4_bits(values, monkeypatch):

@@ -184,9 +184,9 @@ def _own_tensors(layer: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _reader(module: Any, layer: Any, name: str) -> Callable[[], Tensor]:
-    held = name == "weight" and isinstance(layer, FourBitLinear)
-    own = layer.whole if held else partial(getattr, layer, name)
-    if module is layer or (name == "bias" and isinstance(layer, FourBitLinear)):
+    rounded = isinstance(layer, FourBitLinear)
+    own = layer.whole if rounded and name == "weight" else partial(getattr, layer, name)
+    if module is layer or (rounded and name == "bias"):
         return own
     plain = name == "weight" and hasattr(module, "get_delta_weight") and not module.lora_variant
     return partial(_sum, module, own) if plain else lambda: cast(Tensor, getattr(_merged_copy(module), name))
