@@ -287,6 +287,29 @@ def test_examples_longer_than_a_block_of_attention_have_the_gradients_of_the_pla
     assert error(found, expected) < 1e-10
 
 
+@pytest.mark.parametrize("prefix", [0, 13])
+@pytest.mark.parametrize("family", [name for name, fastest in _FASTEST.items() if fastest != "plain"])
+def test_attention_in_one_call_has_the_gradients_of_the_plain_way(flex_on_a_cpu, family, prefix):
+    torch.manual_seed(0)
+    model = wide(_FAMILIES[family]())
+    alike = beginning_alike(prefix)
+    loss, expected = gradients(model, [alike], way="plain")
+    engine = make_engine(model, way="joined")
+    assert (engine.way, engine.flexible, engine.join(alike).prefix) == ("joined", True, prefix)
+    ours, found = gradients(model, [alike], way="joined")
+    assert ours == pytest.approx(loss, abs=1e-12)
+    assert error(found, expected) < 1e-10
+
+
+def test_attention_in_one_call_takes_rounded_products(flex_on_a_cpu):
+    torch.manual_seed(0)
+    model = _FAMILIES["qwen3"]()
+    loss, expected = gradients(model, [rows()], way="joined")
+    ours, found = gradients(model, [rows()], way="joined", precision="bfloat16")
+    assert ours == pytest.approx(loss, rel=1e-2)
+    assert 0 < error(found, expected) < 0.05
+
+
 @pytest.mark.parametrize("way", ["fused", "joined"])
 @pytest.mark.parametrize("method", ["full", "lora"])
 @pytest.mark.parametrize("family", ["llama", "qwen3", "gemma"])
@@ -318,6 +341,20 @@ def test_held_out_loss_of_each_example_does_not_depend_on_what_it_shares():
     shared = held_out_loss(make_engine(model), alike, range(6), 10_000)
     for (name, nats, tokens), (_, wanted, count) in zip(shared.per_example, alone.per_example, strict=True):
         assert (name, tokens, nats) == (name, count, pytest.approx(wanted, abs=1e-11))
+
+
+def test_all_that_a_step_makes_lies_where_the_model_does(monkeypatch):
+    """Tensors without memory stand for a GPU's: PyTorch refuses to join them with a CPU's."""
+    import transformers.masking_utils as masks
+
+    monkeypatch.setattr(masks, "find_packed_sequence_indices", lambda _: torch.zeros(1, 1))  # asks for a value
+    model = tiny_model().to("meta")
+    engine = make_engine(model, smoothing=0.1, noise_alpha=5.0)
+    batch = engine.join(rows())
+    hidden = engine._hidden(batch, engine._noise(batch))
+    summed_loss(hidden, engine.head.weight, batch.targets, engine.smoothing).backward()
+    assert all(parameter.grad.is_meta for parameter in model.parameters())
+    assert engine.losses(batch).is_meta
 
 
 def test_no_example_reaches_another_in_a_joined_row():

@@ -3,13 +3,16 @@
     ids        [a1 a2 a3 | b1 b2 | c1 c2 c3 c4]     one row of 9 tokens, lengths (3, 2, 4)
     positions  [ 0  1  2 |  0  1 |  0  1  2  3]
 
-No [tokens, tokens] mask is made, no token is padding, and what one example holds cannot reach another.
+No token is padding, and what one example holds cannot reach another. On a CPU each example is one call of PyTorch's
+attention; on a GPU, where many small calls would cost more than the work, one call of FlexAttention (`flex.py`) does
+all of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,7 +21,25 @@ from torch import Tensor
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from tunebook.model import flex
+
 NAME = "per_example"
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Where the examples of a row lie, as the model hands it to its attention: after `prefix` tokens that all share.
+
+    `mask` is FlexAttention's, or None where each example is a call of its own, which knows no prefix.
+    """
+
+    lengths: tuple[int, ...]
+    mask: Any = None
+
+    @staticmethod
+    def of(lengths: tuple[int, ...], prefix: int, device: torch.device, *, flexible: bool) -> Packed:
+        """Each token sees the prefix, and its own example up to itself."""
+        return Packed(lengths, flex.mask(lengths, prefix, device) if flexible else None)
 
 
 def attend_per_example(
@@ -29,18 +50,22 @@ def attend_per_example(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
-    lengths: Sequence[int] | None = None,
+    packed: Packed | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention inside each example. query [1, heads, tokens, dim]; key and value may have fewer heads."""
-    if lengths is None:
-        raise ValueError("attention per example needs the lengths of the examples")
-    parts = zip(*(torch.split(tensor, list(lengths), 2) for tensor in (query, key, value)), strict=True)
-    out = [
-        F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
-        for q, k, v in parts
-    ]
-    return torch.cat(out, 2).transpose(1, 2).contiguous(), None
+    if packed is None:
+        raise ValueError("attention per example needs to know where the examples lie")
+    if packed.mask is not None:
+        out = flex.attend(query, key, value, packed.mask, scaling)
+    else:
+        parts = zip(*(torch.split(tensor, list(packed.lengths), 2) for tensor in (query, key, value)), strict=True)
+        said = [
+            F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
+            for q, k, v in parts
+        ]
+        out = torch.cat(said, 2)
+    return out.transpose(1, 2).contiguous(), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attend_per_example)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any
@@ -21,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tunebook.model import attention
+from tunebook.model import attention, flex
 from tunebook.model.fused.decoder import FusedDecoder, Unknown, take_apart
 from tunebook.model.products import Times
 from tunebook.train.batches import MicroBatch, Row, join
@@ -48,18 +49,21 @@ class Parts:
 class Engine:
     """How micro-batches go through this model.
 
-    `why_plain` says why no fast way is taken, `why_joined` why not the fused one; empty when it is. `trained` is the
-    fused decoder that gradients come from, where it rounds; what is measured goes through the exact one.
+    `why_plain` says why no fast way is taken, `why_joined` why not the fused one, `why_not_flex` why a GPU does not do
+    the attention of all examples in one call; empty when it is. `trained` is the fused decoder that gradients come
+    from, where it rounds; what is measured goes through the exact one.
     """
 
     model: Any
     why_plain: str
     why_joined: str = ""
+    why_not_flex: str = ""
     fused: FusedDecoder | None = None
     smoothing: float = 0.0
     noise_alpha: float = 0.0
     trained: FusedDecoder | None = None
     autocast: bool = False  # the joined way's products in bfloat16
+    flexible: bool = False  # the joined way's attention is one call for all examples
     parts: Parts = field(default_factory=Parts)
 
     @property
@@ -80,8 +84,8 @@ class Engine:
 
     def join(self, rows: Sequence[Row]) -> MicroBatch:
         """`rows` as this engine takes them. Noise is drawn for each example, so its beginning is not another's."""
-        device = next(self.model.parameters()).device
-        return join(rows, device, share=self.fused is not None and not self.noise_alpha)
+        shares = self.fused is not None or self.flexible
+        return join(rows, _device(self.model), share=shares and not self.noise_alpha)
 
     def forward_backward(self, batch: MicroBatch, divide_by: float) -> float:
         """Add the gradient of (summed loss / divide_by) to the trained parameters; returns the summed loss in nats."""
@@ -130,9 +134,10 @@ class Engine:
         if decoder is not None:
             return decoder(embedded, batch.positions, batch.lengths, batch.prefix, batch.where)
         rounds = self.autocast and torch.is_grad_enabled()
-        with torch.autocast(embedded.device.type, torch.bfloat16, enabled=rounds, cache_enabled=False):
+        packed = attention.Packed.of(batch.lengths, batch.prefix, batch.ids.device, flexible=self.flexible)
+        with torch.autocast(embedded.device.type, torch.bfloat16, cache_enabled=False) if rounds else nullcontext():
             out = bare.base_model(
-                inputs_embeds=embedded[None], position_ids=batch.positions[None], use_cache=False, lengths=batch.lengths
+                inputs_embeds=embedded[None], position_ids=batch.positions[None], use_cache=False, packed=packed
             )
         hidden: Tensor = out.last_hidden_state[0]
         return hidden[batch.where].to(embedded.dtype)
@@ -142,11 +147,10 @@ class Engine:
         if not self.noise_alpha:
             return None
         width = self.model.get_input_embeddings().weight.shape[1]
-        lengths = torch.tensor(batch.lengths, device=batch.ids.device).repeat_interleave(
-            torch.tensor(batch.lengths, device=batch.ids.device)
-        )
-        size = self.noise_alpha / (lengths * width).sqrt()
-        noise: Tensor = (torch.rand(batch.tokens, width, device=batch.ids.device) * 2 - 1) * size[:, None]
+        lengths = torch.tensor(batch.lengths)
+        size = self.noise_alpha / (lengths.repeat_interleave(lengths) * width).sqrt()
+        device = batch.ids.device
+        noise: Tensor = (torch.rand(batch.tokens, width, device=device) * 2 - 1) * size[:, None].to(device)
         return noise
 
 
@@ -159,7 +163,9 @@ def make_engine(
     autocast, attention included; the plain way multiplies in the weights' own type.
     """
     bare = _bare(model)
-    engine = Engine(model, "asked for" if way == "plain" else _why_plain(bare), "", None, smoothing, noise_alpha)
+    engine = Engine(
+        model, "asked for" if way == "plain" else _why_plain(bare), smoothing=smoothing, noise_alpha=noise_alpha
+    )
     if engine.why_plain:
         return engine
     try:
@@ -171,6 +177,10 @@ def make_engine(
     except Unknown as reason:
         engine.why_joined = str(reason)
         engine.autocast = precision == "bfloat16"
+        if _device(bare).type in flex.DEVICES:
+            kinds = {next(bare.parameters()).dtype} | ({torch.bfloat16} if engine.autocast else set())
+            engine.why_not_flex = flex.why_not(bare.config, _device(bare), kinds)
+            engine.flexible = not engine.why_not_flex
         bare.set_attn_implementation(attention.NAME)
     return engine
 
@@ -192,6 +202,10 @@ def _why_plain(bare: Any) -> str:
 def _bare(model: Any) -> Any:
     """The Transformers model inside a PeftModel, or the model itself."""
     return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def _device(model: Any) -> torch.device:
+    return torch.device(next(model.parameters()).device)
 
 
 def _alone(batch: MicroBatch) -> Iterator[MicroBatch]:

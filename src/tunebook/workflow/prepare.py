@@ -143,6 +143,8 @@ def _assemble(context: Context) -> None:
     )
     if why := context.engine.why_plain or context.engine.why_joined:
         context.emit("log", message=f"Training goes the {context.engine.way} way: {why}.")
+    if why_not := context.engine.why_not_flex:
+        context.emit("log", message=f"Attention takes one example after the other: {why_not}.")
     if training.precision != context.engine.precision:
         context.emit("warning", code="precision", message=f"Training multiplies in {context.engine.precision}: {why}.")
     elif training.precision not in precisions():

@@ -1,0 +1,93 @@
+"""Attention of all examples of a row in one call: FlexAttention (Dong et al. 2024, arXiv:2412.05496).
+
+Its kernel is compiled from the rule of who sees whom, and skips blocks of 128 by 128 in which nobody sees anybody:
+
+             p1 p2 | a1 a2 | b1
+    p1        #
+    p2        #  #
+    a1        #  #    #
+    a2        #  #    #  #
+    b1        #  #           #      prefix 2, lengths (2, 1)
+
+A compiled kernel depends on the GPU, its driver and Triton, so `why_not` has it prove itself on the machine at hand
+before anything is trained with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache, partial
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+
+DEVICES = ("cuda",)  # where there is a kernel to compile
+_BOUNDS = {torch.bfloat16: 0.05, torch.float16: 0.01}  # of `largest_difference`; 1e-3 where it is wider
+
+
+def mask(lengths: tuple[int, ...], prefix: int, device: torch.device) -> Any:
+    """The mask of a row: `prefix` tokens that every example begins with, then each one's own."""
+    spans = torch.tensor([prefix, *lengths])
+    example = torch.arange(len(spans)).repeat_interleave(spans).to(device)  # 0 is the prefix
+
+    def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        return ((example[query] == example[key]) | (example[key] == 0)) & (query >= key)
+
+    tokens = int(spans.sum())
+    return create_block_mask(sees, None, None, tokens, tokens, device=str(device))
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Any, scale: float | None) -> Tensor:
+    """Attention under `mask`: [1, heads, tokens, dim] like query; key and value may have fewer heads."""
+    kernel = _compiled() if query.device.type == "cuda" else flex_attention
+    out: Tensor = kernel(query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1])
+    return out
+
+
+@cache
+def _compiled() -> Any:
+    return torch.compile(flex_attention)
+
+
+def why_not(config: Any, device: torch.device, dtypes: Iterable[torch.dtype]) -> str:
+    """Why the attention of this model should not be flexible on `device`, or '': a trial in each of `dtypes` tells."""
+    if any(getattr(config, name, 0) for name in ("attention_dropout", "attn_pdrop")):
+        return "the model's attention has dropout"
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // heads
+    for dtype in dtypes:
+        try:
+            apart = largest_difference(heads, kv_heads, dim, device, dtype)
+        except Exception as error:  # whatever a compiler, a driver or a library may raise
+            return f"its kernel failed on this machine ({type(error).__name__})"
+        if not apart < _BOUNDS.get(dtype, 1e-3):
+            return f"its kernel is wrong by {apart:.2g} in {dtype} on this machine"
+    return ""
+
+
+def largest_difference(heads: int, kv_heads: int, dim: int, device: torch.device, dtype: torch.dtype) -> float:
+    """How far output and gradients are from PyTorch's own attention, over a made-up row of 300 tokens.
+
+    Relative to the largest number of each.
+    """
+    lengths = (100, 137, 1, 62)
+    made = torch.Generator().manual_seed(0)
+    *inputs, pull = (
+        torch.randn(1, count, sum(lengths), dim, generator=made).to(device, dtype)
+        for count in (heads, kv_heads, kv_heads, heads)
+    )
+    found = []
+    for flexible in (True, False):
+        q, k, v = (tensor.clone().requires_grad_() for tensor in inputs)
+        if flexible:
+            out = attend(q, k, v, mask(lengths, 0, device), None)
+        else:
+            parts = zip(*(torch.split(tensor, list(lengths), 2) for tensor in (q, k, v)), strict=True)
+            own = partial(F.scaled_dot_product_attention, is_causal=True, enable_gqa=True)
+            out = torch.cat([own(*part) for part in parts], 2)
+        found.append((out, *torch.autograd.grad(out, (q, k, v), pull)))
+    return max(float(((a - b).abs().max() / b.abs().max()).detach()) for a, b in zip(*found, strict=True))

@@ -1,0 +1,73 @@
+"""FlexAttention gives what each example's own attention gives, and is not used where it does not.
+
+A CPU runs its rule of who sees whom without compiling it; what a GPU's compiler makes of it, a GPU has to say.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from tests.tiny import tiny_model
+from tunebook.model import flex
+from tunebook.train.forward import make_engine
+
+CPU = torch.device("cpu")
+GPU = torch.device("cuda")
+CONFIG = SimpleNamespace(num_attention_heads=4, num_key_value_heads=2, hidden_size=64)
+
+
+@pytest.mark.usefixtures("flex_on_a_cpu")
+def test_output_and_gradients_are_those_of_pytorchs_own_attention():
+    assert flex.largest_difference(4, 2, 16, CPU, torch.float64) < 1e-12
+    assert flex.largest_difference(4, 4, 8, CPU, torch.float32) < 1e-5
+
+
+def test_each_token_sees_the_prefix_and_its_own_example_up_to_itself():
+    sees = flex.mask((3, 2), 2, CPU).mask_mod
+    rows = [[bool(sees(None, None, torch.tensor(q), torch.tensor(k))) for k in range(7)] for q in range(7)]
+    drawn = ["".join(".#"[seen] for seen in row) for row in rows]
+    assert drawn == ["#......", "##.....", "###....", "####...", "#####..", "##...#.", "##...##"]
+
+
+def test_a_model_whose_attention_has_dropout_does_not_use_it():
+    dropout = SimpleNamespace(**vars(CONFIG), attention_dropout=0.1)
+    assert "dropout" in flex.why_not(dropout, GPU, [torch.float32])
+
+
+def test_a_kernel_that_fails_or_is_wrong_is_not_used_and_says_so(monkeypatch):
+    def broken(*_):
+        raise RuntimeError("no ptxas")
+
+    monkeypatch.setattr(flex, "largest_difference", broken)
+    assert flex.why_not(CONFIG, GPU, [torch.float32]) == "its kernel failed on this machine (RuntimeError)"
+    for apart in (0.02, float("nan")):
+        monkeypatch.setattr(flex, "largest_difference", lambda *_, apart=apart: apart)
+        assert flex.why_not(CONFIG, GPU, [torch.float32]).startswith(f"its kernel is wrong by {apart:.2g} in")
+    monkeypatch.setattr(flex, "largest_difference", lambda *_: 1e-6)
+    assert flex.why_not(CONFIG, GPU, [torch.bfloat16, torch.float32]) == ""
+
+
+@pytest.mark.usefixtures("flex_on_a_cpu")
+def test_a_model_that_passes_its_trial_uses_it_and_a_cpu_without_a_kernel_never_does(monkeypatch):
+    engine = make_engine(tiny_model(), way="joined", precision="bfloat16")
+    assert (engine.flexible, engine.why_not_flex) == (True, "")
+    monkeypatch.setattr(flex, "why_not", lambda *_: "its kernel failed")
+    engine = make_engine(tiny_model(), way="joined")
+    assert (engine.flexible, engine.why_not_flex) == (False, "its kernel failed")
+    monkeypatch.undo()
+    engine = make_engine(tiny_model(), way="joined")
+    assert (engine.flexible, engine.why_not_flex) == (False, "")
+
+
+@pytest.mark.parametrize("wrong", ["scale", "mask"])
+@pytest.mark.usefixtures("flex_on_a_cpu")
+def test_the_trial_catches_a_wrong_kernel(monkeypatch, wrong):
+    right, mask = flex.attend, flex.mask
+    if wrong == "scale":
+        monkeypatch.setattr(flex, "attend", lambda q, k, v, m, scale: right(q, k, v, m, 0.2))
+    else:
+        monkeypatch.setattr(flex, "mask", lambda lengths, *rest: mask((sum(lengths),), *rest))
+    assert flex.largest_difference(4, 2, 16, CPU, torch.float32) > 0.05
