@@ -1,11 +1,12 @@
-"""The same optimizer steps by Tunebook and by TRL at its best, in turns, each in a fresh process.
+"""The same optimizer steps by Tunebook and by a peer at its best, in turns, each in a fresh process.
 
     make bench                                                  # the table of docs/benchmarks.md; some hours
     python benchmarks/train.py --data FILE --batch 4 --method lora --pairs 5
+    python benchmarks/train.py --peer litgpt --method lora      # beside LitGPT, which has one way, padded
     python benchmarks/train.py --table                          # what was measured so far, nothing run
 
 Same model, float32 weights, adapters, token ids, masks, order of examples, batch, schedule and precision of products
-(TRL's bfloat16 is its autocast); the losses of each step must agree to 3 digits, in bfloat16 to 2. TRL first tries its
+(a peer's bfloat16 is autocast); the losses of each step must agree to 3 digits, in bfloat16 to 2. TRL first tries its
 four ways (padded, packed, each with and without gradient checkpointing) by one step each; the fastest is paired with
 ours, and the leanest one's memory is told beside it. Tokens are those of the examples, padding left out, on both sides.
 Each pair gives a ratio; the table tells their median, smallest and largest. Every measurement is appended to a file,
@@ -32,7 +33,8 @@ from peers import ROOT, python_of
 SHARED = ROOT.parent / "shared" / "data"
 DATA = (SHARED / "llamafactory" / "alpaca_en_demo.json", SHARED / "nl2bash")
 DEMO = ROOT / "src" / "tunebook" / "demo" / "examples.jsonl"
-WAYS = ("padded", "padded, checkpointing", "packed", "packed, checkpointing")
+WAYS = {"trl": ("padded", "padded, checkpointing", "packed", "packed, checkpointing"), "litgpt": ("padded",)}
+NAMES = {"trl": "TRL", "litgpt": "LitGPT"}
 RATES = {"lora": 1e-3, "full": 5e-5}
 ALLOCATED = ", our allocator settings"
 ALLOCATOR = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
@@ -93,9 +95,11 @@ def measure(case: Case, side: str, way: str, roofline: bool = False, allocator: 
         file = Path(folder) / "case.json"
         settings = settings_of(case)
         rows = settings["rows"]
+        if side == "litgpt":  # it cannot draw them as PEFT does
+            settings["adapters"] = str(save_adapters(settings, Path(folder) / "adapters.safetensors"))
         file.write_text(json.dumps(settings | {"way": way, "roofline": roofline}))
-        python = sys.executable if side == "tunebook" else python_of("trl")
-        script = ROOT / "benchmarks" / ("train_ours.py" if side == "tunebook" else "train_trl.py")
+        python = sys.executable if side == "tunebook" else python_of(side)
+        script = ROOT / "benchmarks" / ("train_ours.py" if side == "tunebook" else f"train_{side}.py")
         environment = {
             **os.environ,
             "HF_HUB_OFFLINE": "1",
@@ -140,6 +144,21 @@ def rows_of(case: Case) -> list[dict[str, Any]]:
     return [{"input_ids": row.ids.tolist(), "completion_mask": np.asarray(row.trained, int).tolist()} for row in picked]
 
 
+def save_adapters(settings: dict[str, Any], path: Path) -> Path:
+    """Write the adapters that Tunebook begins with, as layers.N.self_attn.q_proj.lora_A and so on; returns `path`."""
+    from safetensors.torch import save_file
+
+    from train_ours import plan_of
+    from tunebook.model.adapters import make_trainable, trainable_parameters
+    from tunebook.model.sources import load_model
+
+    model = make_trainable(load_model(settings["model"]), plan_of(settings))
+    named = trainable_parameters(model).items()
+    short = {name[name.index("layers.") :].removesuffix(".default.weight"): value.data for name, value in named}
+    save_file({name: value.contiguous() for name, value in short.items()}, path)
+    return path
+
+
 def as_file(path: Path) -> Path:
     """`path`, or the file of pairs made of a folder that holds them line by line as nl2bash does."""
     if not path.is_dir():
@@ -158,27 +177,32 @@ def agree(ours: list[float], theirs: list[float], precision: str) -> bool:
     return len(ours) == len(theirs) and all(abs(a - b) < near * abs(b) for a, b in zip(ours, theirs, strict=True))
 
 
-def run(case: Case, pairs: int, results: Results) -> None:
-    """Find TRL's best way, then alternate."""
-    scouted = {way: results.once(replace(case, steps=1), "trl", way, 0) for way in WAYS}
+def run(case: Case, peer: str, pairs: int, results: Results) -> None:
+    """Find the peer's best way, then alternate."""
+    scouted = {way: results.once(replace(case, steps=1), peer, way, 0) for way in WAYS[peer]}
     best = max(scouted, key=lambda way: scouted[way]["speed"])
-    results.once(case, "tunebook", "fused", 0, roofline=True)
+    results.once(case, "tunebook", _ours(peer), 0, roofline=True)
     for number in range(1, pairs + 1):
-        order = [("tunebook", "fused"), ("trl", best)]
+        order = [("tunebook", _ours(peer)), (peer, best)]
         for side, way in order if number % 2 else reversed(order):
             results.once(case, side, way, number)
     if pairs:
-        results.once(case, "trl", best + ALLOCATED, 0, allocator=True)
+        results.once(case, peer, best + ALLOCATED, 0, allocator=True)
 
 
-def line(case: Case, results: Results) -> str | None:
+def _ours(peer: str) -> str:
+    """Our way under which what was measured in turns with `peer` is kept."""
+    return "fused" if peer == "trl" else f"fused, beside {peer}"
+
+
+def line(case: Case, peer: str, results: Results) -> str | None:
     """A row of the table, or None where nothing is to be told yet."""
-    scouted = {way: found[0] for way in WAYS if (found := results.of(case, "trl", way))}
-    ours = results.of(case, "tunebook", "fused")
+    scouted = {way: found[0] for way in WAYS[peer] if (found := results.of(case, peer, way))}
+    ours = results.of(case, "tunebook", _ours(peer))
     if not scouted or len(ours) < 2:
         return None
     best = max(scouted, key=lambda way: scouted[way]["speed"])
-    theirs = results.of(case, "trl", best)[1:]
+    theirs = results.of(case, peer, best)[1:]
     roofline, ours = ours[0], ours[1:]
     pairs = [(mine, other) for mine, other in zip(ours, theirs, strict=False) if mine["speed"] and other["speed"]]
     if not pairs:
@@ -186,7 +210,7 @@ def line(case: Case, results: Results) -> str | None:
     speed = [mine["speed"] / other["speed"] for mine, other in pairs]
     cpu = [sum(other["cpu"][1:]) / sum(mine["cpu"][1:]) for mine, other in pairs]
     memory = [mine["peak"] / other["peak"] for mine, other in pairs]
-    allocated = results.of(case, "trl", best + ALLOCATED)
+    allocated = results.of(case, peer, best + ALLOCATED)
     leanest = min(found["peak"] for found in scouted.values())
     share = statistics.median(
         alone / seconds for alone, seconds in zip(roofline["roofline"][1:], roofline["seconds"][1:], strict=True)
@@ -212,12 +236,12 @@ def line(case: Case, results: Results) -> str | None:
 COLUMNS = (
     "case",
     "ours, tokens/s",
-    "TRL, tokens/s (way)",
-    "TRL with our allocator settings",
+    "{peer}, tokens/s (way)",
+    "{peer} with our allocator settings",
     "ratio",
     "ratio of processor time",
     "ours, GB",
-    "TRL, GB",
+    "{peer}, GB",
     "ratio",
     "share of roofline",
     "losses equal",
@@ -233,11 +257,14 @@ def main() -> None:
     parser.add_argument("--batch", nargs="+", type=int, default=[4, 16])
     parser.add_argument("--method", nargs="+", choices=["lora", "full"], default=["lora", "full"])
     parser.add_argument("--precision", nargs="+", choices=["float32", "bfloat16"], default=["float32"])
+    parser.add_argument("--peer", choices=WAYS, default="trl")
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--steps", type=int, help="measured in each run, after one to warm up; else 12 examples' worth")
     parser.add_argument("--results", type=Path, default=ROOT / "build" / "bench-train.jsonl")
     parser.add_argument("--table", action="store_true", help="print what is there, measure nothing")
     options = parser.parse_args()
+    if options.peer == "litgpt" and "full" in options.method:
+        parser.error("LitGPT unties the embedding from the head, so that only --method lora trains the same model")
     from tunebook.model.sources import model_folder
 
     model = str(model_folder(options.model, Path.cwd()))
@@ -248,11 +275,11 @@ def main() -> None:
     ]
     if not options.table:
         for case in cases:
-            run(case, options.pairs, results)
-    print(f"| {' | '.join(COLUMNS)} |")
+            run(case, options.peer, options.pairs, results)
+    print(f"| {' | '.join(COLUMNS)} |".replace("{peer}", NAMES[options.peer]))
     print("|---" * len(COLUMNS) + "|")
     for case in cases:
-        if told := line(case, results):
+        if told := line(case, options.peer, results):
             print(told)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import logging
+import math
 import os
 import re
 import shutil
@@ -159,6 +160,24 @@ def read_config(name: str, base: Path | None = None) -> dict[str, Any]:
 def weights_bytes(name: str, base: Path | None = None) -> int:
     """Size of the model's weights on disk, in bytes."""
     return sum(file.stat().st_size for file in model_folder(name, base).glob("*.safetensors"))
+
+
+def loaded_bytes(name: str, base: Path | None = None) -> int:
+    """Size of the model's weights in memory, in bytes: float32, whatever they are stored in. Their data is not read."""
+    from safetensors import SafetensorError, safe_open
+
+    folder = model_folder(name, base)
+    numbers = 0
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, "np") as file:
+                numbers += sum(math.prod(file.get_slice(tensor).get_shape()) for tensor in file.keys())  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise ModelError(
+                f"The weights of '{name}' cannot be read ({path.name}: {_first_line(error)}).",
+                do="Check that the folder is whole: copy or download the model again.",
+            ) from error
+    return 4 * numbers
 
 
 def weights_sha256(name: str, base: Path | None = None) -> str:

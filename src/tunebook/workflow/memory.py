@@ -2,7 +2,7 @@
 
 weights                      4 bytes a parameter (float32); of layers held in 4 bits 0.5625
 what is trained              12 more: gradient and AdamW's two moments
-kept for the backward pass   per token and layer: some 20 rows as wide as the model, 6 as wide as its inner layer
+kept for the backward pass   per token and layer: rows as wide as the model, and rows as wide as its inner layer
 """
 
 from __future__ import annotations
@@ -13,12 +13,14 @@ from typing import Any
 import psutil
 
 from tunebook.errors import RunError
+from tunebook.model.fused import KNOWN
 from tunebook.plan.schema import Plan
 
 # Tokens through the model at once where the plan names none. More does not make a CPU faster, and one number for every
 # machine makes two runs of one plan equal to the bit.
 MICRO_BATCH_TOKENS = {"cpu": 1024, "mps": 2048, "cuda": 8192}
-_WIDE, _INNER = 20, 6  # measured on Llama-style models; torch.compile and GPUs need less
+_WIDE, _INNER = 20, 6  # rows that a layer keeps of a token: measured on Llama-style models
+_WIDE_FUSED, _INNER_FUSED = 5, 2  # what `model/fused/blocks.py` keeps
 _IMPORTS = 0.6e9  # Python, torch and Transformers
 _FOUR_BITS = 0.5625 / 4  # of what float32 takes: `model/four_bits.py`
 
@@ -32,6 +34,7 @@ class Shape:
     inner: int
     weights_bytes: int
     embedding_bytes: int = 0
+    fused: bool = False  # on a CPU it trains through blocks of our own, which keep less
 
     @staticmethod
     def of(config: dict[str, Any], weights_bytes: int) -> Shape:
@@ -41,29 +44,36 @@ class Shape:
         layers = int(config.get("num_hidden_layers") or config.get("n_layer") or 0)
         tables = 1 if config.get("tie_word_embeddings") else 2
         embedding = 4 * tables * int(config.get("vocab_size") or 0) * width
-        return Shape(layers, width, inner, weights_bytes, min(embedding, weights_bytes))
+        fused = bool(KNOWN.keys() & set(config.get("architectures") or ()))
+        return Shape(layers, width, inner, weights_bytes, min(embedding, weights_bytes), fused)
 
     def held_bytes(self, quantization: str | None) -> float:
         """The base's weights in memory."""
         share = _FOUR_BITS if quantization else 1.0
         return self.embedding_bytes + share * (self.weights_bytes - self.embedding_bytes)
 
-    def bytes_per_token(self) -> float:
+    def bytes_per_token(self, *, fused: bool = False) -> float:
         """Kept for the backward pass by each token of a micro-batch."""
-        return 4.0 * self.layers * (_WIDE * self.width + _INNER * self.inner)
+        wide, inner = (_WIDE_FUSED, _INNER_FUSED) if fused else (_WIDE, _INNER)
+        return 4.0 * self.layers * (wide * self.width + inner * self.inner)
 
 
 def needed_bytes(plan: Plan, shape: Shape, tokens: int) -> float:
-    """Memory of `plan` with `tokens` in a micro-batch, in bytes: of training, or of loading an export to compare it."""
+    """Memory of `plan` on a CPU, in bytes: of training with `tokens` in a micro-batch, or of comparing an export."""
     held = shape.held_bytes(plan.model.quantization)
     trained = float(shape.weights_bytes)
     if plan.training.method == "lora":
         trained = 4.0 * plan.lora.rank * shape.layers * (8 * shape.width + 3 * (shape.width + shape.inner))
     adapters = trained if plan.training.method == "lora" else 0.0
-    training = _IMPORTS + held + adapters + 3 * trained + tokens * shape.bytes_per_token()
+    training = _IMPORTS + held + adapters + 3 * trained + kept_bytes(plan, shape, tokens)
     if not plan.model.quantization or not plan.export.formats:
         return training
     return max(training, 2 * _IMPORTS + held + adapters + shape.weights_bytes)  # an export holds whole weights
+
+
+def kept_bytes(plan: Plan, shape: Shape, tokens: int) -> float:
+    """What a micro-batch of `tokens` keeps for its backward pass."""
+    return tokens * shape.bytes_per_token(fused=shape.fused and not plan.training.dropout)
 
 
 def micro_batch_tokens(plan: Plan, usual: int) -> int:
@@ -86,7 +96,7 @@ def check_memory(plan: Plan, shape: Shape, longest: int, per_step: int, usual: i
         ways.insert(0, "set model.quantization to nf4, with training.method lora")
     elif plan.export.formats:
         ways.insert(0, "set export.formats to [] and export where the whole model fits")
-    if tokens * shape.bytes_per_token() > there / 2:
+    if kept_bytes(plan, shape, tokens) > there / 2:
         ways.insert(0, "lower data.max_length and training.micro_batch_tokens")
     raise RunError(
         f"The plan needs about {needed / 1e9:.1f} GB of memory and this machine has {there / 1e9:.1f} GB.",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import RunError
-from tunebook.model.sources import cache_folder, find_model, load_tokenizer, read_config, weights_bytes
+from tunebook.model.sources import cache_folder, find_model, load_tokenizer, loaded_bytes, read_config
 from tunebook.plan.files import load_plan, make_plan, set_values
 from tunebook.plan.schema import Plan, is_task_file
 from tunebook.runs.store import Run, check_free, create_run, free_name
@@ -70,7 +70,7 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
     _check_extras(plan)
     name = name or free_name(Path(plan.data.path).stem, runs)
     check_free(name, runs)
-    shape = Shape.of(read_config(plan.model.name), weights_bytes(plan.model.name))
+    shape = Shape.of(read_config(plan.model.name), loaded_bytes(plan.model.name))
     usual = MICRO_BATCH_TOKENS["cpu"]
     check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
     tokenizer = load_tokenizer(plan.model.name)

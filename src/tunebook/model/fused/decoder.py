@@ -14,18 +14,10 @@ import torch
 from torch import Tensor
 
 from tunebook.model.four_bits import FourBitLinear
+from tunebook.model.fused import KNOWN
 from tunebook.model.fused.blocks import AttentionBlock, FeedForwardBlock, attention_block, feed_forward_block
 from tunebook.model.fused.pieces import ACTIVATIONS, Layout, Linear, Linears, Norm, NormedLinears
 from tunebook.model.products import EXACT, Times
-
-# class -> what its RMSNorm adds to the weight
-_KNOWN = {
-    "LlamaForCausalLM": 0.0,
-    "MistralForCausalLM": 0.0,
-    "Qwen2ForCausalLM": 0.0,
-    "Qwen3ForCausalLM": 0.0,
-    "GemmaForCausalLM": 1.0,
-}
 
 
 class Unknown(Exception):
@@ -64,7 +56,7 @@ def take_apart(bare: Any, times: Times = EXACT) -> FusedDecoder:
     Unknown says what stands in the way.
     """
     name = type(bare).__name__
-    if name not in _KNOWN or not type(bare).__module__.startswith("transformers."):
+    if name not in KNOWN or not type(bare).__module__.startswith("transformers."):
         raise Unknown(f"{name} is not among the known architectures")
     first = next(bare.parameters())
     if first.device.type != "cpu" or first.dtype not in (torch.float32, torch.float64):
@@ -72,7 +64,7 @@ def take_apart(bare: Any, times: Times = EXACT) -> FusedDecoder:
     if bare.config.hidden_act not in ACTIVATIONS:
         raise Unknown(f"its activation is {bare.config.hidden_act}")
     return FusedDecoder(
-        bare.model, tuple(_blocks(layer, bare.config, _KNOWN[name], times) for layer in bare.model.layers)
+        bare.model, tuple(_blocks(layer, bare.config, KNOWN[name], times) for layer in bare.model.layers)
     )
 
 
