@@ -254,6 +254,15 @@ def test_a_run_in_bfloat16_is_another_one_and_warns_where_the_processor_does_not
     ]
 
 
+def test_a_run_in_float32_is_told_where_the_machine_would_multiply_bfloat16(values, monkeypatch):
+    for kinds in (["float32"], ["float32", "bfloat16"]):
+        monkeypatch.setattr("tunebook.workflow.prepare.precisions", lambda kinds=kinds: kinds)
+        run = start(values, "-".join(kinds))
+        told = [event["message"] for event in read_events(run.events) if "bfloat16" in event.get("message", "")]
+        assert len(told) == len(kinds) - 1
+    assert "training.precision bfloat16 would be faster" in told[0]
+
+
 def test_a_model_that_goes_the_plain_way_says_that_it_multiplies_in_float32(values, home):
     odd = save_tiny(home / "odd", logits_scaling=2.0)
     run = start(values, model={"name": str(odd)}, training={"precision": "bfloat16"})
