@@ -1,8 +1,8 @@
 """The time that the matrix products of a micro-batch take alone: what no engine on this machine can be faster than.
 
 Counted are the products of the linear layers, forward and backward, of their adapters and of the head, with the model's
-own weights and as many rows as the engine gives them. Not counted: attention's own products (some 4 % of the work at
-these lengths), everything elementwise, norms, the optimizer.
+own weights and as many rows as the engine gives them; and for themselves attention's products, queries with keys and
+weights with values, over the blocks that the engine makes. Not counted: everything elementwise, norms, the optimizer.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from tunebook.model.fused.pieces import Linears
+from tunebook.model.fused.blocks import AttentionBlock
+from tunebook.model.fused.pieces import Layout, Linears
 from tunebook.model.products import EXACT
 from tunebook.train.batches import MicroBatch
 from tunebook.train.forward import Engine
@@ -39,6 +40,29 @@ def seconds_of_products(engine: Engine, batch: MicroBatch) -> float:
         if head.requires_grad:
             seconds += _time([(logits.t(), hidden)])
     return seconds
+
+
+def seconds_of_attention(engine: Engine, batch: MicroBatch) -> float:
+    """Seconds of attention's products alone: two forward, and backward five, since its weights are not kept."""
+    assert engine.fused is not None
+    nothing = torch.empty(batch.tokens, 1, 1)
+    looks = Layout.of(nothing, nothing, batch.lengths, batch.prefix).looks
+    blocks = [(look.rows.stop - look.rows.start, look.prefix + look.rows.stop - look.since) for look in looks]
+    return sum(
+        _time(list(_attention_products(attention, rows, keys)))
+        for attention, _ in engine.fused.layers
+        for rows, keys in blocks
+    )
+
+
+def _attention_products(block: AttentionBlock, rows: int, keys: int) -> Iterator[Product]:
+    """Of a block of rows that see so many keys; query heads that share a key head are one product."""
+    heads, kv_heads = (len(part.weight) // block.dim for part in block.qkv.linears.parts[:2])
+    q = torch.randn(kv_heads, rows * heads // kv_heads, block.dim)
+    k, weights = torch.randn(kv_heads, keys, block.dim), torch.randn(kv_heads, q.shape[1], keys)
+    yield from [(q, k.mT)] * 3  # scores, the scores again, the weights' gradient
+    yield from [(weights, k)] * 2  # what is said, the queries' gradient
+    yield from [(weights.mT, q)] * 2  # the keys' and the values' gradient
 
 
 def _seconds(linears: Linears, rows: int) -> float:

@@ -212,9 +212,10 @@ def line(case: Case, peer: str, results: Results) -> str | None:
     memory = [mine["peak"] / other["peak"] for mine, other in pairs]
     allocated = results.of(case, peer, best + ALLOCATED)
     leanest = min(found["peak"] for found in scouted.values())
-    share = statistics.median(
-        alone / seconds for alone, seconds in zip(roofline["roofline"][1:], roofline["seconds"][1:], strict=True)
-    )
+    attention = roofline.get("attention") or [0.0] * len(roofline["seconds"])  # not there in older measurements
+    alone = list(zip(roofline["roofline"], attention, roofline["seconds"], strict=True))[1:]
+    layers = statistics.median(products / seconds for products, _, seconds in alone)
+    share = statistics.median((products + more) / seconds for products, more, seconds in alone)
     same = all(agree(mine["losses"], other["losses"], case.precision) for mine, other in pairs)
     cells = [
         case.name,
@@ -226,7 +227,7 @@ def line(case: Case, peer: str, results: Results) -> str | None:
         f"{statistics.median(mine['peak'] for mine, _ in pairs) / 1e9:.2f}",
         f"{statistics.median(other['peak'] for _, other in pairs) / 1e9:.2f} (leanest way {leanest / 1e9:.2f})",
         f"**{statistics.median(memory):.2f}**",
-        f"{share:.0%}",
+        f"{share:.0%}" + (f" (attention left out {layers:.0%})" if layers < share else ""),
         "yes" if same else "NO",
         str(len(pairs)),
     ]

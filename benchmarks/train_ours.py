@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from roofline import seconds_of_products
+from roofline import seconds_of_attention, seconds_of_products
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.model.sources import load_model
 from tunebook.plan.files import make_plan
@@ -76,19 +76,22 @@ def job_of(case: dict[str, Any], emit: Callable[..., Any]) -> Job:
     )
 
 
-def products_of(job: Job, state: TrainState) -> float:
-    """Seconds that the matrix products of the step that `state` stands at take alone."""
+def products_of(job: Job, state: TrainState) -> tuple[float, float]:
+    """Seconds that the matrix products of the step that `state` stands at take alone: of the layers, of attention."""
     case = job.plan.training
     rows = [job.examples[row] for row in rows_of_step(state.step, len(job.rows), case.batch_size, case.seed)]
-    groups = micro_batches(rows, state.micro_batch_tokens)
-    return sum(seconds_of_products(job.engine, job.engine.join(group)) for group in groups)
+    batches = [job.engine.join(group) for group in micro_batches(rows, state.micro_batch_tokens)]
+    layers, attention = (
+        sum(seconds(job.engine, batch) for batch in batches) for seconds in (seconds_of_products, seconds_of_attention)
+    )
+    return layers, attention
 
 
 def main() -> None:
     """Take the steps, one of them to warm up."""
     case = json.loads(Path(sys.argv[1]).read_text())
     job, state = job_of(case, lambda *_, **__: None), TrainState(MICRO_BATCH_TOKENS["cpu"])
-    found: dict[str, Any] = {"seconds": [], "cpu": [], "losses": [], "roofline": []}
+    found: dict[str, Any] = {"seconds": [], "cpu": [], "losses": [], "roofline": [], "attention": []}
     for _ in range(case["steps"]):
         started, cpu = time.perf_counter(), time.process_time()
         values = optimizer_step(job, state)
@@ -96,7 +99,9 @@ def main() -> None:
         found["cpu"].append(time.process_time() - cpu)
         found["losses"].append(values["training_loss"])
         if case["roofline"]:
-            found["roofline"].append(products_of(job, state))
+            layers, attention = products_of(job, state)
+            found["roofline"].append(layers)
+            found["attention"].append(attention)
         state.step += 1
     found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(found))

@@ -12,18 +12,34 @@ import torch.nn.functional as F
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GemmaConfig,
     GemmaForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Olmo2Config,
+    Olmo2ForCausalLM,
+    Olmo3Config,
+    Olmo3ForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    SmolLM3Config,
+    SmolLM3ForCausalLM,
+    Starcoder2Config,
+    Starcoder2ForCausalLM,
 )
 
 from tests.tiny import tiny_model
@@ -158,6 +174,7 @@ _SMALL = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 128,
 }
+_BOTH: dict = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
 _FAMILIES = {
     "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SMALL)),
     "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**_SMALL, attention_bias=True, mlp_bias=True)),
@@ -167,6 +184,14 @@ _FAMILIES = {
     "mistral": lambda: MistralForCausalLM(MistralConfig(**_SMALL, sliding_window=None)),
     "mistral with a sliding window": lambda: MistralForCausalLM(MistralConfig(**_SMALL, sliding_window=8)),
     "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_SMALL, head_dim=8, sliding_window=8)),
+    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_SMALL, head_dim=8, **_BOTH)),
+    "olmo2": lambda: Olmo2ForCausalLM(Olmo2Config(**_SMALL)),
+    "olmo3": lambda: Olmo3ForCausalLM(Olmo3Config(**_SMALL, **_BOTH)),
+    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**_SMALL, sliding_window=8, pad_token_id=0)),
+    "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**_SMALL, pad_token_id=0, no_rope_layer_interval=2)),
+    "starcoder2": lambda: Starcoder2ForCausalLM(Starcoder2Config(**_SMALL, sliding_window=8)),
+    "granite": lambda: GraniteForCausalLM(GraniteConfig(**_SMALL, embedding_multiplier=3.0, residual_multiplier=0.5)),
+    "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_SMALL)),
     "gpt2": lambda: GPT2LMHeadModel(
         GPT2Config(
             vocab_size=320, n_positions=128, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, attn_pdrop=0, embd_pdrop=0
@@ -175,11 +200,16 @@ _FAMILIES = {
 }
 
 
-_FASTEST = dict.fromkeys(_FAMILIES, "fused") | {
-    "mistral with a sliding window": "plain",
-    "gemma2": "plain",
-    "gpt2": "joined",
-}
+_FASTEST = (
+    dict.fromkeys(_FAMILIES, "fused")
+    | {
+        "mistral with a sliding window": "joined",
+        "gemma2": "plain",
+    }
+    | dict.fromkeys(
+        ("gemma3", "olmo2", "olmo3", "phi3", "smollm3", "starcoder2", "granite", "gpt_neox", "gpt2"), "joined"
+    )
+)
 
 
 @pytest.mark.parametrize("method", ["full", "lora"])

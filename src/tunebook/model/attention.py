@@ -10,9 +10,9 @@ all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,18 +28,19 @@ NAME = "per_example"
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """Where the examples of a row lie, as the model hands it to its attention: after `prefix` tokens that all share.
+    """Where the examples of a row lie, as the model hands it to its attention.
 
-    `mask` is FlexAttention's, or None where each example is a call of its own, which knows no prefix.
+    `masks` are FlexAttention's by sliding window, empty where each example is a call of its own.
     """
 
     lengths: tuple[int, ...]
-    mask: Any = None
+    masks: Mapping[int | None, Any] = field(default_factory=dict)
 
     @staticmethod
-    def of(lengths: tuple[int, ...], prefix: int, device: torch.device, *, flexible: bool) -> Packed:
-        """Each token sees the prefix, and its own example up to itself."""
-        return Packed(lengths, flex.mask(lengths, prefix, device) if flexible else None)
+    def for_flex(lengths: tuple[int, ...], prefix: int, device: torch.device, config: Any) -> Packed:
+        """For one call: each token sees the prefix that all examples begin with, and its own example up to itself."""
+        windows = {None, getattr(config, "sliding_window", None)}
+        return Packed(lengths, {window: flex.mask(lengths, prefix, device, window) for window in windows})
 
 
 def attend_per_example(
@@ -50,41 +51,55 @@ def attend_per_example(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     dropout: float = 0.0,
+    sliding_window: int | None = None,
     packed: Packed | None = None,
     **_: Any,
 ) -> tuple[Tensor, None]:
-    """Causal attention inside each example. query [1, heads, tokens, dim]; key and value may have fewer heads."""
+    """Causal attention inside each example. query [1, heads, tokens, dim]; key and value may have fewer heads.
+
+    A token sees the last `sliding_window` tokens, itself among them.
+    """
     if packed is None:
         raise ValueError("attention per example needs to know where the examples lie")
-    if packed.mask is not None:
-        out = flex.attend(query, key, value, packed.mask, scaling)
+    if packed.masks:
+        out = flex.attend(query, key, value, packed.masks[sliding_window], scaling)
     else:
         parts = zip(*(torch.split(tensor, list(packed.lengths), 2) for tensor in (query, key, value)), strict=True)
-        said = [
-            F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=True)
-            for q, k, v in parts
-        ]
-        out = torch.cat(said, 2)
+        out = torch.cat([_alone(q, k, v, scaling, dropout, sliding_window) for q, k, v in parts], 2)
     return out.transpose(1, 2).contiguous(), None
+
+
+def _alone(q: Tensor, k: Tensor, v: Tensor, scale: float | None, dropout: float, window: int | None) -> Tensor:
+    """Attention of one example, shorter than the window or not."""
+    length, band = q.shape[2], None
+    if window and length > window:
+        band = torch.ones(length, length, dtype=torch.bool, device=q.device).tril_().triu_(1 - window)
+    return F.scaled_dot_product_attention(
+        q, k, v, attn_mask=band, dropout_p=dropout, is_causal=band is None, scale=scale, enable_gqa=True
+    )
 
 
 ALL_ATTENTION_FUNCTIONS.register(NAME, attend_per_example)
 ALL_MASK_ATTENTION_FUNCTIONS.register(NAME, lambda *args, **kwargs: None)
 
 
-def can_attend_per_example(model: Any) -> bool:
-    """Does this architecture attend in full, causally, and through Transformers' own attention table?
+# of Transformers' architectures those that attend through its table, handing it sliding windows
+_KNOWN = {
+    *("gemma", "gemma3_text", "gpt2", "gpt_neox", "granite", "llama", "mistral", "olmo2", "olmo3", "phi3"),
+    *("qwen2", "qwen3", "smollm3", "starcoder2"),
+}
 
-    Sliding windows, soft-capped scores, attention sinks and layers that mix tokens otherwise are left to the plain way.
+
+def can_attend_per_example(model: Any) -> bool:
+    """Does this architecture attend causally, in full or in sliding windows, through Transformers' attention table?
+
+    Soft-capped scores, attention sinks, tokens that see what follows and layers that mix tokens otherwise are left to
+    the plain way.
     """
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    return (
-        config.model_type
-        in {"llama", "qwen2", "qwen3", "mistral", "olmo2", "smollm3", "granite", "gemma", "gpt2", "gpt_neox"}
-        and kinds == {"full_attention"}
-        and not getattr(config, "sliding_window", None)
-    )
+    changed = any(getattr(config, name, None) for name in ("attn_logit_softcapping", "use_bidirectional_attention"))
+    return config.model_type in _KNOWN and kinds <= {"full_attention", "sliding_attention"} and not changed
 
 
 @contextmanager

@@ -28,15 +28,20 @@ DEVICES = ("cuda",)  # where there is a kernel to compile
 _BOUNDS = {torch.bfloat16: 0.05, torch.float16: 0.01}  # of `largest_difference`; 1e-3 where it is wider
 
 
-def mask(lengths: tuple[int, ...], prefix: int, device: torch.device) -> Any:
-    """The mask of a row: `prefix` tokens that every example begins with, then each one's own."""
+def mask(lengths: tuple[int, ...], prefix: int, device: torch.device, window: int | None = None) -> Any:
+    """The mask of a row: `prefix` tokens that every example begins with, then each one's own.
+
+    With a `window` a token sees the last so many, itself among them.
+    """
     spans = torch.tensor([prefix, *lengths])
+    tokens = int(spans.sum())
     example = torch.arange(len(spans)).repeat_interleave(spans).to(device)  # 0 is the prefix
+    position = torch.cat([torch.arange(prefix), *(torch.arange(prefix, prefix + n) for n in lengths)]).to(device)
 
     def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        return ((example[query] == example[key]) | (example[key] == 0)) & (query >= key)
+        before = ((example[query] == example[key]) | (example[key] == 0)) & (query >= key)
+        return before & (position[query] - position[key] < (window or tokens))
 
-    tokens = int(spans.sum())
     return create_block_mask(sees, None, None, tokens, tokens, device=str(device))
 
 

@@ -134,7 +134,9 @@ class Engine:
         if decoder is not None:
             return decoder(embedded, batch.positions, batch.lengths, batch.prefix, batch.where)
         rounds = self.autocast and torch.is_grad_enabled()
-        packed = attention.Packed.of(batch.lengths, batch.prefix, batch.ids.device, flexible=self.flexible)
+        packed = attention.Packed(batch.lengths)
+        if self.flexible:
+            packed = attention.Packed.for_flex(batch.lengths, batch.prefix, batch.ids.device, bare.config)
         with torch.autocast(embedded.device.type, torch.bfloat16, cache_enabled=False) if rounds else nullcontext():
             out = bare.base_model(
                 inputs_embeds=embedded[None], position_ids=batch.positions[None], use_cache=False, packed=packed

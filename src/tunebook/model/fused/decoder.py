@@ -63,6 +63,8 @@ def take_apart(bare: Any, times: Times = EXACT) -> FusedDecoder:
         raise Unknown(f"its weights are {first.dtype} on {first.device.type}, not float32 on a CPU")
     if bare.config.hidden_act not in ACTIVATIONS:
         raise Unknown(f"its activation is {bare.config.hidden_act}")
+    if getattr(bare.config, "sliding_window", None):
+        raise Unknown("its attention has a sliding window")
     return FusedDecoder(
         bare.model, tuple(_blocks(layer, bare.config, KNOWN[name], times) for layer in bare.model.layers)
     )
