@@ -48,6 +48,27 @@ def test_weights_come_back_when_the_block_fails():
     assert torch.equal(model(IDS).logits, said)
 
 
+def test_where_memory_does_not_hold_weights_twice_adapters_stay_beside_them(monkeypatch):
+    model = adapted()
+    ids = torch.randint(3, 300, (1, 9))
+    expected = model(input_ids=ids).logits
+    layers = [layer for layer in model.modules() if hasattr(layer, "lora_A")]
+    before = [layer.get_base_layer().weight.data_ptr() for layer in layers]
+    merge, calls = type(layers[0]).merge, []
+
+    def third_fails(self, *given, **named):
+        calls.append(self)
+        if len(calls) == 3:
+            raise torch.OutOfMemoryError
+        merge(self, *given, **named)
+
+    monkeypatch.setattr(type(layers[0]), "merge", third_fails)
+    with merged(model):
+        assert not any(layer.merged for layer in layers)
+        assert torch.equal(model(input_ids=ids).logits, expected)
+    assert [layer.get_base_layer().weight.data_ptr() for layer in layers] == before
+
+
 def test_adapters_that_are_off_or_cannot_be_merged_are_left_alone():
     model = adapted()
     with model.disable_adapter():

@@ -62,12 +62,31 @@ def test_a_model_that_passes_its_trial_uses_it_and_a_cpu_without_a_kernel_never_
     assert (engine.flexible, engine.why_not_flex) == (False, "")
 
 
-@pytest.mark.parametrize("wrong", ["scale", "mask"])
+@pytest.mark.parametrize("wrong", ["scale", "mask", "prefix", "nan in a gradient", "wrong without gradients"])
 @pytest.mark.usefixtures("flex_on_a_cpu")
 def test_the_trial_catches_a_wrong_kernel(monkeypatch, wrong):
     right, mask = flex.attend, flex.mask
-    if wrong == "scale":
-        monkeypatch.setattr(flex, "attend", lambda q, k, v, m, scale: right(q, k, v, m, 0.2))
-    else:
+    changed = {
+        "scale": lambda q, k, v, m, scale: right(q, k, v, m, 0.2),
+        "nan in a gradient": lambda q, k, v, m, scale: right(q, k, _Spoils.apply(v), m, scale),
+        "wrong without gradients": lambda *given: right(*given) * (1 if torch.is_grad_enabled() else 1.1),
+    }
+    if wrong in changed:
+        monkeypatch.setattr(flex, "attend", changed[wrong])
+    elif wrong == "mask":
         monkeypatch.setattr(flex, "mask", lambda lengths, *rest: mask((sum(lengths),), *rest))
-    assert flex.largest_difference(4, 2, 16, CPU, torch.float32) > 0.05
+    else:
+        monkeypatch.setattr(flex, "mask", lambda lengths, prefix, *rest: mask((prefix, *lengths), 0, *rest))
+    assert not flex.largest_difference(4, 2, 16, CPU, torch.float32) < 0.05
+
+
+class _Spoils(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, grad):
+        grad = grad.clone()
+        grad.view(-1)[3] = torch.nan
+        return grad

@@ -61,7 +61,7 @@ def steps_of(workers, method, dtype, plain, max_grad_norm=1e9):
             if "lora_B" in name:
                 parameter.copy_(torch.linspace(-0.1, 0.1, parameter.numel()).view_as(parameter))
     if workers.sharded:
-        shard(model, workers.world)
+        shard(model, workers.world, "cpu")
     way = "plain" if plain else "joined" if workers.sharded else "fused"
     engine, parameters = make_engine(model, way=way), trainable_parameters(model)
     recorder, state = Recorder(workers, parameters), TrainState(micro_batch_tokens=40)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tunebook.errors import RunError
-from tunebook.workers.meet import meet
+from tunebook.workers.meet import gpu_of, meet
 from tunebook.workers.place import Place, find_place, first_host
 
 TORCHRUN = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "10.0.0.1", "MASTER_PORT": "29500"}
@@ -56,3 +56,11 @@ def test_another_number_of_workers_than_asked_is_refused(monkeypatch):
         monkeypatch.setenv(name, value)
     with pytest.raises(RunError, match="2 workers were asked for and torchrun started 4"):
         meet(2)
+
+
+def test_each_worker_of_a_machine_has_a_gpu_of_its_own():
+    assert [gpu_of(Place(rank, 4, rank, "a", 1, "torchrun"), 4) for rank in range(4)] == [0, 1, 2, 3]
+    alone = find_place(SRUN)
+    assert (alone.local_rank, gpu_of(alone, 1)) == (1, 0)  # srun showed it its own alone
+    with pytest.raises(RunError, match="Worker 1 of this machine has no GPU of its own: 1 can be seen"):
+        gpu_of(Place(1, 2, 1, "a", 1, "torchrun"), 1)

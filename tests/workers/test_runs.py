@@ -8,6 +8,7 @@ import pytest
 
 from tests.workers.command import evaluations, made, start, steps, tunebook, wait_for_step, worker
 from tunebook.errors import Stopped
+from tunebook.files import read_json
 from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.events import read_events
 from tunebook.runs.status import read_status
@@ -64,6 +65,17 @@ def test_fifty_steps_on_two_workers_end_where_one_ends(plan_file, method, how):
     (told,) = [event for event in read_events(two.events) if event["kind"] == "workers"]
     assert (told["world"], told["parallelism"]) == (2, "fully_shard" if how else "all-reduce")
     assert read_status(two).state == "finished"
+
+
+@pytest.mark.heavy
+@pytest.mark.parametrize("how", [[], ["--sharded"]], ids=["all-reduce", "fully_shard"])
+def test_two_workers_export_and_test_what_they_trained(plan_file, how):
+    plan = plan_file(training={"max_steps": 4}, export={"formats": ["safetensors"]})
+    tunebook("run", plan, "--name", "two", "--workers", "2", *how)
+    run = open_run("two")
+    assert read_status(run).state == "finished"
+    parity = read_json(run.folder / "export" / "export.json")["formats"]["safetensors"]["parity"]
+    assert parity["answers_equal"] == parity["answers"] > 0
 
 
 @pytest.mark.heavy

@@ -15,6 +15,7 @@ from tunebook.runs.store import runs_folder
 from tunebook.workers.group import Workers
 from tunebook.workflow.memory import Shape, needed_bytes
 from tunebook.workflow.prepare import load
+from tunebook.workflow.runner import run_steps
 from tunebook.workflow.start import prepare_run, read_plan
 
 
@@ -184,3 +185,25 @@ def test_every_file_that_a_plan_names_counts_from_the_plans_folder(values, home)
     assert read.data.validation_path == str(folder / "held.jsonl")
     assert read.evaluation.tasks == ("arc_easy", str(folder / "mine.yaml"))
     assert origin_of(read, "data.validation_path")[0] == "set"
+
+
+def test_a_plan_beyond_the_gpu_is_refused_when_its_memory_can_be_asked(values, monkeypatch):
+    monkeypatch.setattr("tunebook.workflow.prepare.gpu_bytes", lambda: 0.7e9)
+    run = prepare_run(make_plan(values), "one", runs_folder())
+    run_steps(run)  # the tiny model fits
+    monkeypatch.setattr("tunebook.workflow.prepare.gpu_bytes", lambda: 0.5e9)
+    run = prepare_run(make_plan(values), "two", runs_folder())
+    with pytest.raises(RunError, match=r"0\.6 GB of memory and this GPU has 0\.5 GB"):
+        run_steps(run)
+
+
+def test_where_there_is_a_gpu_the_cpus_memory_does_not_judge_the_examples(values, monkeypatch):
+    from tunebook.workflow import start
+
+    config = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 400}
+    monkeypatch.setattr(start, "read_config", lambda *_: config)
+    big = {"micro_batch_tokens": 10**6, "batch_size": 40}
+    refused(values, training=big)
+    monkeypatch.setattr(start, "has_gpu", lambda: True)
+    changed = values | {"training": values["training"] | big}
+    assert prepare_run(make_plan(changed), "one", runs_folder()).folder.exists()

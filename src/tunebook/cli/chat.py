@@ -76,6 +76,7 @@ def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) ->
     from tunebook.export.talk import Talker
     from tunebook.model.sources import find_model, load_model, load_tokenizer
     from tunebook.runs.store import is_run, open_run, runs_folder
+    from tunebook.workflow.hardware import pick_device
     from tunebook.workflow.result import load_tuned
 
     runs = runs_folder(runs_dir)
@@ -90,7 +91,7 @@ def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) ->
         if with_base or step:
             raise click.UsageError(f"--with-base and --step need a run; '{name}' is a model.")
         say(f"Loading {name} ...")
-        return [Talker(name, load_model(name), load_tokenizer(name))]
+        return [Talker(name, load_model(name).to(pick_device()), load_tokenizer(name))]
     run = open_run(name, runs)
     say(f"Loading {f'checkpoint {step}' if step else 'the result'} of '{run.name}' ...")
     model, tokenizer = load_tuned(run, step)
@@ -99,7 +100,7 @@ def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) ->
         return [tuned]
     if hasattr(model, "disable_adapter"):
         return [Talker("base", model, tokenizer, without_adapter=True), tuned]
-    return [Talker("base", load_model(run.plan().model.name, run.folder), tokenizer), tuned]
+    return [Talker("base", load_model(run.plan().model.name, run.folder).to(pick_device()), tokenizer), tuned]
 
 
 def _answer(talkers: list[Talker], text: str) -> None:

@@ -20,6 +20,7 @@ from tunebook.model.sources import find_model, load_model, load_tokenizer
 from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.store import Run, is_run, open_run
 from tunebook.versions.store import find_version
+from tunebook.workflow.hardware import pick_device
 from tunebook.workflow.result import load_tuned, result_step
 
 KEY = "TUNEBOOK_API_KEY"
@@ -94,4 +95,4 @@ def _of_run(name: str, run: Run, which: str) -> Side:
 
 
 def _load(name: str, base: Path | None = None) -> tuple[Any, Any]:
-    return load_model(name, base), load_tokenizer(name, base)
+    return load_model(name, base).to(pick_device()), load_tokenizer(name, base)

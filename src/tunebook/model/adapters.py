@@ -60,21 +60,31 @@ def merged(model: Any) -> Iterator[None]:
     """Run the block with LoRA adapters inside the weights, where each layer then is one product; needs them twice.
 
     The weights come back as the very tensors that they were: undoing a merge by subtraction would not give their bits.
+    On a GPU whose memory does not hold them twice, the block is run with the adapters beside the weights.
     Layers that cannot be merged without loss (quantized), or whose adapters are off, stay as they are.
     """
     kept: list[tuple[Any, torch.Tensor]] = []
     layers = [layer for layer in model.modules() if _can_merge(layer)]
     try:
-        for layer in layers:
-            weight = layer.get_base_layer().weight
-            kept.append((layer, weight.data))
-            weight.data = weight.data.clone()
-            layer.merge()
+        try:
+            for layer in layers:
+                weight = layer.get_base_layer().weight
+                kept.append((layer, weight.data))
+                weight.data = weight.data.clone()
+                layer.merge()
+        except torch.OutOfMemoryError:
+            _put_back(kept)
         yield
     finally:
-        for layer, before in kept:
-            layer.get_base_layer().weight.data = before
-            layer.merged_adapters.clear()
+        _put_back(kept)
+
+
+def _put_back(kept: list[tuple[Any, torch.Tensor]]) -> None:
+    """Give layers their weights from before a merge; `kept` is empty then."""
+    while kept:
+        layer, before = kept.pop()
+        layer.get_base_layer().weight.data = before
+        layer.merged_adapters.clear()
 
 
 def _can_merge(layer: Any) -> bool:

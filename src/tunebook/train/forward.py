@@ -24,9 +24,9 @@ from torch import Tensor
 
 from tunebook.model import attention, flex
 from tunebook.model.fused.decoder import FusedDecoder, Unknown, take_apart
-from tunebook.model.products import Times
+from tunebook.model.products import EXACT, Times
 from tunebook.train.batches import MicroBatch, Row, join
-from tunebook.train.loss import summed_loss, token_losses
+from tunebook.train.loss import CHUNK, GPU_CHUNK, summed_loss, token_losses
 
 # config entries under which a model changes its logits after the head; the chunked loss does not know them
 _LOGIT_CHANGES = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
@@ -112,11 +112,21 @@ class Engine:
             hidden = self._hidden(batch, noise)
             start = self.parts.add("forward", start)
             times = Times(self.precision == "bfloat16")
-            loss = summed_loss(hidden, self.head.weight, batch.targets, self.smoothing, times=times)
+            on_gpu = hidden.is_cuda
+            loss = summed_loss(
+                hidden,
+                self.head.weight,
+                batch.targets,
+                self.smoothing,
+                chunk=GPU_CHUNK if on_gpu else CHUNK,
+                times=times,
+                logits_times=times if on_gpu else EXACT,  # in float32 they would take as long as the layers
+            )
         start = self.parts.add("loss", start)
         (loss / divide_by).backward()  # type: ignore[no-untyped-call]
+        summed = float(loss.detach())  # waits for a GPU
         self.parts.add("backward", start)
-        return float(loss.detach())
+        return summed
 
     @torch.no_grad()
     def losses(self, batch: MicroBatch) -> Tensor:

@@ -155,8 +155,11 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
 def rehearse(job: Job, state: TrainState, longest: Sequence[Row]) -> None:
     """Forward and backward over the longest examples without an update: what does not fit is found before step 1."""
     job.engine.model.train()
+    trained = job.parameters.values()
+    moments = [torch.empty_like(parameter) for parameter in trained for _ in range(0 if job.optimizer.state else 2)]
     _gradients(job, state, longest, max(1, trained_tokens(longest)))
     job.optimizer.zero_grad(set_to_none=True)
+    del moments
 
 
 def _gradients(job: Job, state: TrainState, rows: Sequence[Row], trained: int) -> float:
@@ -191,7 +194,7 @@ def _one_try(job: Job, hand: Hand, trained: int) -> tuple[float, BaseException |
     except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
         if not out_of_memory(error):
             raise
-        return 0.0, error
+        return 0.0, error.with_traceback(None)  # whose frames would keep the step's tensors
     return summed, None
 
 

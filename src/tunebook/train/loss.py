@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tunebook.model.products import EXACT, Times
 
-CHUNK = 256
+CHUNK, GPU_CHUNK = 256, 2048  # positions at a time
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
@@ -24,15 +24,23 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float, chunk: int, times: Times
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        targets: Tensor,
+        smoothing: float,
+        chunk: int,
+        times: Times,
+        logits_times: Times,
     ) -> Tensor:
         needs_hidden, needs_weight = ctx.needs_input_grad[:2]
         grad_hidden = torch.empty_like(hidden) if needs_hidden else None
         grad_weight: Tensor | None = None
+        for_logits, for_hidden = logits_times.seen(weight.t()), times.seen(weight)
         total = torch.zeros((), dtype=torch.promote_types(hidden.dtype, torch.float32), device=hidden.device)
         for start, end in _pieces(hidden.shape[0], chunk):
             h, y = hidden[start:end], targets[start:end]
-            logits = EXACT(h, weight.t()).to(total.dtype)
+            logits = logits_times(h, for_logits).to(total.dtype)
             total -= (1 - smoothing) * logits.gather(1, y[:, None]).sum()
             if smoothing:
                 total -= smoothing * logits.mean(1).sum()
@@ -46,7 +54,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
                 logits -= smoothing / logits.shape[1]
             logits[torch.arange(len(y), device=y.device), y] -= 1 - smoothing  # now the gradient of the logits
             if grad_hidden is not None:
-                grad_hidden[start:end] = times(logits.to(weight.dtype), weight)
+                grad_hidden[start:end] = times(logits.to(weight.dtype), for_hidden)
             if needs_weight:
                 h = h.to(logits.dtype)
                 grad_weight = logits.t() @ h if grad_weight is None else grad_weight.addmm_(logits.t(), h)
@@ -57,7 +65,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None, None]:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
         grad_hidden, grad_weight = ctx.saved_tensors
         return (
@@ -67,17 +75,24 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             None,
             None,
             None,
+            None,
         )
 
 
 def summed_loss(
-    hidden: Tensor, weight: Tensor, targets: Tensor, smoothing: float = 0.0, chunk: int = CHUNK, times: Times = EXACT
+    hidden: Tensor,
+    weight: Tensor,
+    targets: Tensor,
+    smoothing: float = 0.0,
+    chunk: int = CHUNK,
+    times: Times = EXACT,
+    logits_times: Times = EXACT,
 ) -> Tensor:
     """Sum of cross-entropies in nats, a scalar. hidden [n, d], weight [vocabulary, d], targets int64 [n].
 
-    The loss is exact; the gradient of `hidden` is multiplied by `times`.
+    Logits are multiplied by `logits_times`, the gradient of `hidden` by `times`.
     """
-    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets, smoothing, chunk, times)  # type: ignore[no-untyped-call]
+    loss: Tensor = _ChunkedCrossEntropy.apply(hidden, weight, targets, smoothing, chunk, times, logits_times)  # type: ignore[no-untyped-call]
     return loss
 
 

@@ -14,7 +14,7 @@ except ImportError:  # Windows, where psutil knows the peak
 
 
 def memory_taken() -> dict[str, float]:
-    """Of the process now and at its peak, and at its peak on the device where one with memory of its own is in use."""
+    """`memory` is the process's now, or the most that it took of a GPU; `memory_peak` is the process's most."""
     info = psutil.Process().memory_info()
     found = {"memory": float(info.rss), "memory_peak": float(getattr(info, "peak_wset", info.rss))}
     if resource is not None:
@@ -24,4 +24,5 @@ def memory_taken() -> dict[str, float]:
         found["memory_device"] = float(torch.cuda.max_memory_allocated())
     elif torch.backends.mps.is_available():
         found["memory_device"] = float(torch.mps.driver_allocated_memory())
+    found["memory"] = found.get("memory_device", found["memory"])
     return found

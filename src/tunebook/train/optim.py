@@ -106,4 +106,4 @@ def load_optimizer_tensors(
         if f"{name}/step" in tensors:
             given = {key: tensors[f"{name}/{key}"].clone() for key in keys}
             moments = {key: like(given[key], parameter) for key in keys[1:]}
-            optimizer.state[parameter] = {"step": given["step"], **moments}
+            optimizer.state[parameter] = {"step": given["step"].to(parameter.device), **moments}

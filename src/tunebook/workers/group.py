@@ -132,7 +132,7 @@ class Workers:
             for name, tensor in tensors.items():
                 full = whole(tensor)
                 if self.first:
-                    found[name] = full
+                    found[name] = full.cpu()  # a GPU may not hold the whole
         return found
 
     @contextmanager
@@ -173,6 +173,8 @@ class Workers:
         """What fails between workers fails with RuntimeErrors of many kinds; all of them mean that one is not there."""
         try:
             yield
+        except torch.OutOfMemoryError:
+            raise
         except RuntimeError as error:
             raise self._lost(str(error)) from error
 

@@ -35,7 +35,7 @@ def meet(asked: int | None = None, *, sharded: bool = False, patience: float = P
     if place is None or world == 1:
         return ALONE
     if torch.cuda.is_available():
-        torch.cuda.set_device(place.local_rank)
+        torch.cuda.set_device(gpu_of(place, torch.cuda.device_count()))
     store = _make_group(place, timedelta(seconds=patience))
     workers = Workers(place.rank, world, sharded, patience, PrefixStore("tunebook", store))
     workers.mark("the start")
@@ -43,6 +43,18 @@ def meet(asked: int | None = None, *, sharded: bool = False, patience: float = P
     if there != world:
         raise RunError(f"{world} workers were asked for and {there} answer.", kept="Nothing was begun.")
     return workers
+
+
+def gpu_of(place: Place, visible: int) -> int:
+    """Which of the `visible` GPUs is this worker's: srun may show each of its workers its own alone."""
+    if place.local_rank < visible:
+        return place.local_rank
+    if place.launcher == "srun" and visible == 1:
+        return 0
+    raise RunError(
+        f"Worker {place.local_rank} of this machine has no GPU of its own: {visible} can be seen.",
+        do=f"Start at most {visible} workers on this machine, or set CUDA_VISIBLE_DEVICES to '' to train on its CPU.",
+    )
 
 
 def part(workers: Workers) -> None:

@@ -16,14 +16,17 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from tunebook.errors import RunError
 
 
-def shard(model: Any, world: int) -> None:
-    """Split `model` (plain or PeftModel) over `world` workers, in place. RunError when it was not split."""
+def shard(model: Any, world: int, device: str) -> None:
+    """Split `model` (plain or PeftModel), which is on the CPU, over `world` workers' devices, in place.
+
+    RunError when it was not split.
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     bare = model.get_base_model() if hasattr(model, "peft_config") else model
     decoder = getattr(bare, bare.base_model_prefix)
-    mesh = init_device_mesh(next(model.parameters()).device.type, (world,))
+    mesh = init_device_mesh(device, (world,))
     kept = {bare.get_input_embeddings().weight}
     layers = set(bare._no_split_modules or ())
     for module in list(decoder.modules()):
@@ -31,6 +34,9 @@ def shard(model: Any, world: int) -> None:
             fully_shard(module, mesh=mesh)
     fully_shard(decoder, mesh=mesh, ignored_params=kept)
     for module in model.modules():
+        for own in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
+            if not is_sharded(own):
+                own.data = own.data.to(device)
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)  # the loss is divided by the trained tokens of all workers already
             module.set_force_sum_reduction_for_comms(True)  # gloo cannot multiply and sum in one
@@ -58,10 +64,11 @@ def whole(tensor: Tensor) -> Tensor:
 
 
 def like(tensor: Tensor, pattern: Tensor) -> Tensor:
-    """This worker's part of the whole `tensor`, split as `pattern` is; without a word to the others."""
+    """This worker's part of the whole `tensor`, split as `pattern` is and where it is; without a word to the others."""
+    tensor = tensor.to(pattern.device)
     if not isinstance(pattern, DTensor):
         return tensor
-    return distribute_tensor(tensor.to(pattern.device), pattern.device_mesh, pattern.placements, src_data_rank=None)
+    return distribute_tensor(tensor, pattern.device_mesh, pattern.placements, src_data_rank=None)
 
 
 @torch.no_grad()

@@ -9,12 +9,14 @@ from dataclasses import replace
 from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.generate import Answer, generate
 from tunebook.evaluate.heldout import HeldOut, held_out_loss
+from tunebook.evaluate.mode import device_of
 from tunebook.evaluate.retention import Probes, Question, load_probes, measure_retention
 from tunebook.evaluate.scores import corpus_scores
 from tunebook.workflow.context import Context
 from tunebook.workflow.out_of_memory import within_memory
 
-ANSWER_TOKENS = 4096  # through the model at once when prompts are answered, as long as memory allows
+# through the model at once when prompts are answered, as long as memory allows
+ANSWER_TOKENS = {"cpu": 4096, "mps": 4096, "cuda": 65536}
 
 
 def evaluate(context: Context, step: int) -> dict[str, float]:
@@ -70,7 +72,7 @@ def answer_prompts(context: Context, step: int) -> dict[str, float]:
             model, tokenizer = context.model, context.tokenizer
             return generate(model, tokenizer, mine, max_new_tokens=new, batch_tokens=tokens, on_progress=tell)
 
-        return within_memory(context, "answering", ANSWER_TOKENS, at_once)
+        return within_memory(context, "answering", ANSWER_TOKENS[device_of(context.model).type], at_once)
 
     answers = context.workers.share(prompts, [1] * len(prompts), answer)  # how long answers get is not known
     kept = [

@@ -12,6 +12,7 @@ from tunebook.files import read_json
 from tunebook.workflow.checkpoints import best_checkpoint, held_out_file, load_weights
 from tunebook.workflow.context import Context, Skip
 from tunebook.workflow.evaluation import answer_prompts, measure_held_out, measure_retention_of
+from tunebook.workflow.result import load_tuned
 
 
 def monitor(context: Context) -> dict[str, Any]:
@@ -42,13 +43,22 @@ def export(context: Context) -> dict[str, Any] | Skip:
     done = export_run(
         context.run.folder,
         context.plan,
-        context.model,
+        _whole_model(context),
         context.tokenizer,
         prompts,
         limit,
         context.progress("export"),
     )
     return {"formats": sorted(done["formats"]), "folder": "export"}
+
+
+def _whole_model(context: Context) -> Any:
+    """The result. Where it is split over workers, it is read again: the others are done, and their parts gone."""
+    if not context.workers.sharded:
+        return context.model
+    context.model = context.engine = context.optimizer = None
+    context.parameters = {}
+    return load_tuned(context.run, context.best_step)[0]
 
 
 def deploy(context: Context) -> dict[str, Any] | Skip:

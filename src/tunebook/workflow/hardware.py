@@ -55,6 +55,18 @@ def _device_name() -> str:
     )
 
 
+def has_gpu() -> bool:
+    """Does the system know of an NVIDIA GPU? Told without loading torch, which takes a second and 200 MB."""
+    return Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi") is not None
+
+
+def gpu_bytes() -> float | None:
+    """Memory of the GPU that training goes to; None where it goes to the CPU or shares the CPU's memory."""
+    import torch
+
+    return float(torch.cuda.mem_get_info()[1]) if torch.cuda.is_available() else None
+
+
 def pick_device() -> str:
     """`cuda`, `mps` or `cpu`."""
     import torch
@@ -81,7 +93,7 @@ def precisions() -> list[str]:
 
     kinds = ["float32"]
     if torch.cuda.is_available():
-        if torch.cuda.is_bf16_supported():
+        if torch.cuda.is_bf16_supported(including_emulation=False):
             kinds.append("bfloat16")
     elif torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         kinds.append("bfloat16")

@@ -25,6 +25,7 @@ from tunebook.plan.schema import Plan
 from tunebook.train.batches import steps_per_epoch
 from tunebook.train.forward import make_engine
 from tunebook.train.loop import Job, optimizer_step
+from tunebook.train.memory import memory_taken
 from tunebook.train.optim import make_optimizer
 from tunebook.train.state import TrainState
 from tunebook.workflow.hardware import pick_device
@@ -122,7 +123,7 @@ class Measured:
             "seconds_per_token": sum(seconds[1:]) / sum(tokens[1:]),
             "steps_measured": len(seconds) - 1,
             "noise": _spread(tokens[1:], seconds[1:]),
-            "memory_bytes": psutil.Process().memory_info().rss,
+            "memory_bytes": memory_taken()["memory"],
         }
 
     def _held_out_seconds(self) -> float:

@@ -58,22 +58,22 @@ class Shape:
         return 4.0 * self.layers * (wide * self.width + inner * self.inner)
 
 
-def needed_bytes(plan: Plan, shape: Shape, tokens: int) -> float:
-    """Memory of `plan` on a CPU, in bytes: of training with `tokens` in a micro-batch, or of comparing an export."""
+def needed_bytes(plan: Plan, shape: Shape, tokens: int, *, gpu: bool = False) -> float:
+    """Memory of `plan` in bytes: of training with `tokens` in a micro-batch, or on a CPU of comparing an export."""
     held = shape.held_bytes(plan.model.quantization)
     trained = float(shape.weights_bytes)
     if plan.training.method == "lora":
         trained = 4.0 * plan.lora.rank * shape.layers * (8 * shape.width + 3 * (shape.width + shape.inner))
     adapters = trained if plan.training.method == "lora" else 0.0
-    training = _IMPORTS + held + adapters + 3 * trained + kept_bytes(plan, shape, tokens)
-    if not plan.model.quantization or not plan.export.formats:
+    training = _IMPORTS + held + adapters + 3 * trained + kept_bytes(plan, shape, tokens, gpu=gpu)
+    if gpu or not plan.model.quantization or not plan.export.formats:
         return training
     return max(training, 2 * _IMPORTS + held + adapters + shape.weights_bytes)  # an export holds whole weights
 
 
-def kept_bytes(plan: Plan, shape: Shape, tokens: int) -> float:
+def kept_bytes(plan: Plan, shape: Shape, tokens: int, *, gpu: bool = False) -> float:
     """What a micro-batch of `tokens` keeps for its backward pass."""
-    return tokens * shape.bytes_per_token(fused=shape.fused and not plan.training.dropout)
+    return tokens * shape.bytes_per_token(fused=shape.fused and not gpu and not plan.training.dropout)
 
 
 def micro_batch_tokens(plan: Plan, usual: int) -> int:
@@ -81,10 +81,16 @@ def micro_batch_tokens(plan: Plan, usual: int) -> int:
     return plan.training.micro_batch_tokens or usual
 
 
-def check_memory(plan: Plan, shape: Shape, longest: int, per_step: int, usual: int) -> None:
-    """RunError when the plan is beyond this machine. `per_step`: tokens of the fullest optimizer step."""
-    tokens = max(longest, min(micro_batch_tokens(plan, usual), per_step))
-    needed, there = needed_bytes(plan, shape, tokens), float(psutil.virtual_memory().total)
+def check_memory(
+    plan: Plan, shape: Shape, longest: int, per_step: int, usual: int, gpu_bytes: float | None = None
+) -> None:
+    """RunError when the plan is beyond this machine, or beyond its GPU of `gpu_bytes`.
+
+    `per_step`: tokens of the fullest optimizer step.
+    """
+    tokens, gpu = max(longest, min(micro_batch_tokens(plan, usual), per_step)), gpu_bytes is not None
+    there = float(psutil.virtual_memory().total) if gpu_bytes is None else gpu_bytes
+    needed = needed_bytes(plan, shape, tokens, gpu=gpu)
     if needed <= there:
         return
     ways = ["choose a smaller model"]
@@ -94,12 +100,13 @@ def check_memory(plan: Plan, shape: Shape, longest: int, per_step: int, usual: i
         ways.insert(0, "lower lora.rank")
     if not plan.model.quantization:
         ways.insert(0, "set model.quantization to nf4, with training.method lora")
-    elif plan.export.formats:
+    elif plan.export.formats and not gpu:
         ways.insert(0, "set export.formats to [] and export where the whole model fits")
-    if kept_bytes(plan, shape, tokens) > there / 2:
+    if kept_bytes(plan, shape, tokens, gpu=gpu) > there / 2:
         ways.insert(0, "lower data.max_length and training.micro_batch_tokens")
+    place = "GPU" if gpu else "machine"
     raise RunError(
-        f"The plan needs about {needed / 1e9:.1f} GB of memory and this machine has {there / 1e9:.1f} GB.",
-        kept="Nothing was started.",
+        f"The plan needs about {needed / 1e9:.1f} GB of memory and this {place} has {there / 1e9:.1f} GB.",
+        kept="Nothing was trained." if gpu else "Nothing was started.",
         do=f"You can {', or '.join(ways)}.",
     )

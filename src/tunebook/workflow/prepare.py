@@ -17,7 +17,14 @@ from tunebook.errors import RunError
 from tunebook.files import to_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.model.four_bits import weight_count
-from tunebook.model.sources import cache_folder, load_model, load_tokenizer, read_config, weights_sha256
+from tunebook.model.sources import (
+    cache_folder,
+    load_model,
+    load_tokenizer,
+    loaded_bytes,
+    read_config,
+    weights_sha256,
+)
 from tunebook.plan.files import values_by_path
 from tunebook.runs.trackers import Follower
 from tunebook.train.batches import steps_per_epoch
@@ -27,9 +34,9 @@ from tunebook.train.state import TrainState, seed_step
 from tunebook.workers.meet import describe
 from tunebook.workers.sharding import shard
 from tunebook.workflow.context import Context
-from tunebook.workflow.hardware import keep_memory, pick_device, precisions, probe
+from tunebook.workflow.hardware import gpu_bytes, keep_memory, pick_device, precisions, probe
 from tunebook.workflow.inputs import remember_inputs
-from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
+from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory, micro_batch_tokens
 
 
 def initialize(context: Context) -> dict[str, Any]:
@@ -105,11 +112,25 @@ def load(context: Context) -> dict[str, Any]:
         )
     config = to_json(read_config(name, base))
     remember_inputs(context, model=digest, model_config=sha256(config.encode()).hexdigest())
-    context.model = load_model(name, base, torch.float32, context.plan.model.quantization).to(pick_device())
+    _check_gpu(context)
+    context.model = load_model(name, base, torch.float32, context.plan.model.quantization)
+    if not context.workers.sharded:  # what is split goes to the devices part by part
+        context.model.to(pick_device())
     parameters = weight_count(context.model)
     if context.configured:
         _assemble(context)
     return {"parameters": parameters, "sha256": digest}
+
+
+def _check_gpu(context: Context) -> None:
+    """RunError when the plan is beyond the GPU; one that splits the model is found out by the rehearsal."""
+    there, plan = gpu_bytes(), context.plan
+    if there is None or context.workers.sharded:
+        return
+    named = (plan.model.name, context.run.folder)
+    # a micro-batch is halved until it fits, down to its longest example
+    longest = int(context.examples.lengths.max()) if context.examples is not None else 0
+    check_memory(plan, Shape.of(read_config(*named), loaded_bytes(*named)), longest, 0, 0, there)
 
 
 def configure(context: Context) -> dict[str, Any]:
@@ -132,7 +153,7 @@ def _assemble(context: Context) -> None:
     training = context.plan.training
     context.model = make_trainable(context.model, context.plan)
     if context.workers.sharded:
-        shard(context.model, context.workers.world)
+        shard(context.model, context.workers.world, pick_device())
     way = "joined" if context.workers.sharded else "fused"  # layers of our own do not put split weights together
     context.engine = make_engine(
         context.model,

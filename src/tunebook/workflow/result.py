@@ -12,6 +12,7 @@ from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.store import Run
 from tunebook.train.checkpoint import load_checkpoint
 from tunebook.workers.sharding import fill
+from tunebook.workflow.hardware import pick_device
 
 
 def result_step(run: Run) -> int:
@@ -49,7 +50,8 @@ def load_tuned(run: Run, step: int | None = None) -> tuple[Any, Any]:
     plan = run.plan()
     saved = load_checkpoint(run.checkpoints, result_step(run) if step is None else step)
     tokenizer = load_tokenizer(plan.model.name, run.folder)
-    model = make_trainable(load_model(plan.model.name, run.folder, quantization=plan.model.quantization), plan)
+    base = load_model(plan.model.name, run.folder, quantization=plan.model.quantization)
+    model = make_trainable(base.to(pick_device()), plan)
     parameters = trainable_parameters(model)
     if missing := sorted(set(parameters) ^ set(saved.weights)):
         raise RunError(

@@ -15,6 +15,7 @@ from tunebook.plan.files import load_plan, make_plan, set_values
 from tunebook.plan.schema import Plan, is_task_file
 from tunebook.runs.store import Run, check_free, create_run, free_name
 from tunebook.runs.trackers import TRACKERS, missing
+from tunebook.workflow.hardware import has_gpu
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory
 
 
@@ -75,8 +76,9 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
     check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
     tokenizer = load_tokenizer(plan.model.name)
     lengths = check_data(plan.data, Path.cwd(), tokenizer, cache_folder() / "data").examples.lengths
-    fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
-    check_memory(plan, shape, int(lengths.max()), fullest, usual)
+    if not has_gpu():  # whose memory is asked for when torch is there: in the step that loads the model
+        fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
+        check_memory(plan, shape, int(lengths.max()), fullest, usual)
     return create_run(name, runs, plan, texts)
 
 
