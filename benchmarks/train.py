@@ -2,7 +2,7 @@
 
     make bench                                                  # the table of docs/benchmarks.md; some hours
     python benchmarks/train.py --data FILE --batch 4 --method lora --pairs 5
-    python benchmarks/train.py --peer litgpt --method lora      # beside LitGPT, which has one way, padded
+    python benchmarks/train.py --peer litgpt --method lora      # beside LitGPT
     python benchmarks/train.py --table                          # what was measured so far, nothing run
 
 Same model, float32 weights, adapters, token ids, masks, order of examples, batch, schedule and precision of products
@@ -33,7 +33,10 @@ from peers import ROOT, python_of
 SHARED = ROOT.parent / "shared" / "data"
 DATA = (SHARED / "llamafactory" / "alpaca_en_demo.json", SHARED / "nl2bash")
 DEMO = ROOT / "src" / "tunebook" / "demo" / "examples.jsonl"
-WAYS = {"trl": ("padded", "padded, checkpointing", "packed", "packed, checkpointing"), "litgpt": ("padded",)}
+WAYS = {
+    "trl": ("padded", "padded, checkpointing", "packed", "packed, checkpointing"),
+    "litgpt": ("padded", "one by one"),
+}
 NAMES = {"trl": "TRL", "litgpt": "LitGPT"}
 RATES = {"lora": 1e-3, "full": 5e-5}
 ALLOCATED = ", our allocator settings"

@@ -1,8 +1,9 @@
 """Another side of `train.py`: the same optimizer steps by LitGPT; runs in an environment of LitGPT's own.
 
 It uses nothing of Tunebook. Model, adapters, batches (padded on the right), head in chunks and loss are LitGPT's, and a
-step is what `litgpt finetune_lora` takes, with the whole batch as its micro-batch, since a mean of micro-batches' means
-is another loss. The clipping of gradients, which LitGPT leaves out, is added. The adapters begin as the other side's.
+step is what `litgpt finetune_lora` takes: "padded" with the whole batch as its micro-batch, "one by one" with LitGPT's
+usual micro-batch of one example, whose loss here counts by its trained tokens, since a mean of means is another loss.
+The clipping of gradients, which LitGPT leaves out, is added. The adapters begin as the other side's.
 """
 
 from __future__ import annotations
@@ -99,19 +100,24 @@ def main() -> None:
     found: dict[str, Any] = {"seconds": [], "cpu": [], "losses": []}
     for step in range(steps):
         started, cpu = time.perf_counter(), time.process_time()
-        batch = collate([sample(row) for row in rows[step * size : (step + 1) * size]])
-        logits = model(batch["input_ids"], lm_head_chunk_size=128)
-        logits[-1] = logits[-1][..., :-1, :]
-        loss = chunked_cross_entropy(logits, batch["labels"][..., 1:])
-        fabric.backward(loss)
+        samples = [sample(row) for row in rows[step * size : (step + 1) * size]]
+        trained_tokens = sum(int((each["labels"][1:] != -100).sum()) for each in samples)
+        summed = 0.0
+        for group in [samples] if case["way"].startswith("padded") else [[each] for each in samples]:
+            batch = collate(group)
+            targets = batch["labels"][..., 1:]
+            logits = model(batch["input_ids"], lm_head_chunk_size=128)
+            logits[-1] = logits[-1][..., :-1, :]
+            loss = chunked_cross_entropy(logits, targets) * ((targets != -100).sum() / trained_tokens)
+            fabric.backward(loss)
+            summed += loss.item()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         scheduler.step()
-        found["losses"].append(loss.item())
+        found["losses"].append(summed)
         found["seconds"].append(time.perf_counter() - started)
         found["cpu"].append(time.process_time() - cpu)
-        del logits, loss
     found["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(found))
 

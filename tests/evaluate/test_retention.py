@@ -6,6 +6,7 @@ import json
 
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 
 from tests.tiny import tiny_model, tiny_tokenizer
 from tunebook.errors import DataError
@@ -65,6 +66,26 @@ def test_scores_equal_one_plain_pass_for_each_choice(shares_beginnings, tokens_a
     assert [total for total, _ in found.prose] == pytest.approx([total for total, _ in prose], rel=1e-5)
     assert found.accuracy == sum(correct) / 4
     assert found.prose_loss == pytest.approx(sum(n for n, _ in prose) / sum(t for _, t in prose))
+
+
+def test_scores_of_a_model_with_a_sliding_window_are_those_of_one_plain_pass_for_each_choice():
+    torch.manual_seed(4)
+    config = MistralConfig(**SMALL, vocab_size=len(TOKENIZER), sliding_window=8, initializer_range=0.2)
+    model = MistralForCausalLM(config).double().eval()
+    found = measure_retention(model, TOKENIZER, PROBES)
+    correct, weight, prose = expected(model)
+    assert list(found.correct) == correct
+    assert found.weight == pytest.approx(weight, abs=1e-5)
+    assert [total for total, _ in found.prose] == pytest.approx([total for total, _ in prose], rel=1e-5)
+
+
+SMALL = {
+    "hidden_size": 48,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}
 
 
 def test_a_model_set_up_for_training_is_measured_the_same_and_left_as_it_was():

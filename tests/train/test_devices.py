@@ -9,13 +9,15 @@ import pytest
 import torch
 
 from tests.tiny import tiny_model
+from tunebook.errors import TrainingError
 from tunebook.model.adapters import trainable_parameters
 from tunebook.model.products import Times
 from tunebook.plan.files import make_plan
-from tunebook.train.loop import _one_try
+from tunebook.train.loop import _one_try, rehearse
 from tunebook.train.loss import summed_loss, token_losses
 from tunebook.train.memory import memory_taken
 from tunebook.train.optim import load_optimizer_tensors, make_optimizer, optimizer_tensors
+from tunebook.train.state import TrainState
 
 
 def test_an_optimizers_state_goes_where_its_parameters_are():
@@ -48,6 +50,18 @@ def test_a_step_that_ran_out_of_memory_keeps_none_of_its_tensors():
     summed, failed = _one_try(SimpleNamespace(engine=Engine()), [([1], True)], 1)
     assert (summed, type(failed)) == (0.0, torch.OutOfMemoryError)
     assert held[0]() is None
+
+
+def test_an_optimizer_that_memory_does_not_hold_is_found_before_step_1(monkeypatch):
+    def full(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "empty_like", full)
+    parameters = {"weight": torch.nn.Parameter(torch.zeros(3))}
+    engine = SimpleNamespace(model=SimpleNamespace(train=lambda: None))
+    job = SimpleNamespace(parameters=parameters, optimizer=SimpleNamespace(state={}), engine=engine)
+    with pytest.raises(TrainingError, match="Memory ran out"):
+        rehearse(job, TrainState(64), [SimpleNamespace(ids=[1, 2])])
 
 
 @pytest.mark.parametrize("chunk", [3, 100])

@@ -238,6 +238,29 @@ def test_a_family_goes_the_fastest_way_that_knows_it_and_says_why_no_faster(fami
     assert bool(engine.why_joined) == (engine.way == "joined")
 
 
+@pytest.mark.parametrize("kind", ["dynamic", "longrope"])
+def test_positions_that_turn_by_the_longest_example_of_a_row_go_the_plain_way(kind):
+    settings = {"rope_type": kind, "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 64}
+    model = LlamaForCausalLM(LlamaConfig(**_SMALL))
+    assert make_engine(model).way == "fused"
+    model.config.rope_parameters = settings
+    assert make_engine(model).way == "plain"
+    both = Gemma3ForCausalLM(Gemma3TextConfig(**_SMALL, head_dim=8, **_BOTH))
+    both.config.rope_parameters = {"full_attention": settings, "sliding_attention": {"rope_type": "default"}}
+    assert make_engine(both).way == "plain"
+
+
+def test_layers_that_slide_by_their_mask_alone_go_the_plain_way():
+    config = SmolLM3Config(**_SMALL, **_BOTH, pad_token_id=0, no_rope_layer_interval=2, use_sliding_window=False)
+    assert make_engine(SmolLM3ForCausalLM(config)).way == "plain"
+
+
+def test_a_beginning_is_not_shared_where_dropout_is_drawn_for_each_example(flex_on_a_cpu):
+    plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"dropout": 0.1}})
+    engine = make_engine(make_trainable(tiny_model(), plan), way="joined")
+    assert (engine.flexible, engine.join(beginning_alike(13)).prefix) == (True, 0)
+
+
 @pytest.mark.parametrize(
     "change",
     [{"lora_dropout": 0.1}, {"use_dora": True}, {"lora_bias": True}],

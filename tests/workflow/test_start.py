@@ -188,6 +188,7 @@ def test_every_file_that_a_plan_names_counts_from_the_plans_folder(values, home)
 
 
 def test_a_plan_beyond_the_gpu_is_refused_when_its_memory_can_be_asked(values, monkeypatch):
+    monkeypatch.setattr("tunebook.workflow.prepare.has_gpu", lambda: True)
     monkeypatch.setattr("tunebook.workflow.prepare.gpu_bytes", lambda: 0.7e9)
     run = prepare_run(make_plan(values), "one", runs_folder())
     run_steps(run)  # the tiny model fits
@@ -207,3 +208,36 @@ def test_where_there_is_a_gpu_the_cpus_memory_does_not_judge_the_examples(values
     monkeypatch.setattr(start, "has_gpu", lambda: True)
     changed = values | {"training": values["training"] | big}
     assert prepare_run(make_plan(changed), "one", runs_folder()).folder.exists()
+
+
+def test_where_torch_cannot_use_the_gpu_the_cpus_memory_judges(values, monkeypatch):
+    from tunebook.workflow import start
+
+    config = {"hidden_size": 8192, "intermediate_size": 28672, "num_hidden_layers": 400}
+    monkeypatch.setattr(start, "has_gpu", lambda: True)
+    monkeypatch.setattr("tunebook.workflow.prepare.has_gpu", lambda: True)
+    monkeypatch.setattr("tunebook.workflow.prepare.gpu_bytes", lambda: None)
+    monkeypatch.setattr("tunebook.workflow.prepare.read_config", lambda *_: config)
+    changed = values | {"training": values["training"] | {"micro_batch_tokens": 10**6, "batch_size": 40}}
+    run = prepare_run(make_plan(changed), "one", runs_folder())
+    with pytest.raises(RunError, match="this machine has"):
+        run_steps(run)
+
+
+@pytest.mark.parametrize("change", [{"sliding_window": 4096}, {"attention_dropout": 0.1}, {"architectures": ["Other"]}])
+def test_a_model_that_goes_the_joined_way_is_reckoned_with_what_that_keeps(change):
+    assert Shape.of(SMOLLM2, 538_000_000).fused
+    assert Shape.of(SMOLLM2 | {"sliding_window": 4096, "use_sliding_window": False}, 538_000_000).fused
+    assert not Shape.of(SMOLLM2 | change, 538_000_000).fused
+
+
+def test_a_second_copy_of_the_weights_does_not_count(tmp_path):
+    import shutil
+
+    from tests.tiny import save_tiny
+    from tunebook.model.sources import loaded_bytes
+
+    folder = save_tiny(tmp_path / "model")
+    once = loaded_bytes(str(folder))
+    shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
+    assert loaded_bytes(str(folder)) == once > 0

@@ -91,7 +91,9 @@ def _log_probabilities(
     model: Any, rows: Sequence[Row], on_progress: Callable[[int, int], None] | None = None
 ) -> list[list[float]]:
     """Of each row, the summed log-probability of each way to go on, in nats."""
-    if not can_attend_per_example(base_of(model)):  # it may not take a mask of ours: one way a row needs none
+    core = base_of(model)
+    # it may not take a mask of ours, which knows no sliding window: one way a row needs none
+    if not can_attend_per_example(core) or getattr(core.config, "sliding_window", None):
         single = _in_batches(model, [(beginning, [way]) for beginning, ways in rows for way in ways], on_progress)
         each = iter([total for (total,) in single])
         return [[next(each) for _ in ways] for _, ways in rows]

@@ -93,13 +93,23 @@ _KNOWN = {
 def can_attend_per_example(model: Any) -> bool:
     """Does this architecture attend causally, in full or in sliding windows, through Transformers' attention table?
 
-    Soft-capped scores, attention sinks, tokens that see what follows and layers that mix tokens otherwise are left to
-    the plain way.
+    Soft-capped scores, attention sinks, tokens that see what follows, positions that turn by the longest of a row, and
+    layers that mix tokens otherwise are left to the plain way.
     """
     config = model.config
     kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
     changed = any(getattr(config, name, None) for name in ("attn_logit_softcapping", "use_bidirectional_attention"))
+    changed |= bool({"dynamic", "longrope"} & _rope_types(getattr(config, "rope_parameters", None)))
+    if "sliding_attention" in kinds:  # SmolLM3's mask then slides where its layers say that they do not
+        changed |= not getattr(config, "use_sliding_window", True)
     return config.model_type in _KNOWN and kinds <= {"full_attention", "sliding_attention"} and not changed
+
+
+def _rope_types(settings: Any) -> set[Any]:
+    """The kinds of rotary positions in a configuration's entry, which may hold one for each kind of layer."""
+    if not isinstance(settings, dict):
+        return set()
+    return {settings.get("rope_type")}.union(*map(_rope_types, settings.values()))
 
 
 @contextmanager

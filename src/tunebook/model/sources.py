@@ -168,7 +168,7 @@ def loaded_bytes(name: str, base: Path | None = None) -> int:
 
     folder = model_folder(name, base)
     numbers = 0
-    for path in sorted(folder.glob("*.safetensors")):
+    for path in _weight_files(folder):
         try:
             with safe_open(path, "np") as file:
                 numbers += sum(math.prod(file.get_slice(tensor).get_shape()) for tensor in file.keys())  # noqa: SIM118
@@ -178,6 +178,16 @@ def loaded_bytes(name: str, base: Path | None = None) -> int:
                 do="Check that the folder is whole: copy or download the model again.",
             ) from error
     return 4 * numbers
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    """The files that Transformers reads; a second copy of the weights may lie beside them."""
+    index, whole = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    if whole.exists():
+        return [whole]
+    if index.exists():
+        return sorted({folder / name for name in read_json(index)["weight_map"].values()})
+    return sorted(folder.glob("*.safetensors"))
 
 
 def weights_sha256(name: str, base: Path | None = None) -> str:

@@ -64,6 +64,7 @@ class Engine:
     trained: FusedDecoder | None = None
     autocast: bool = False  # the joined way's products in bfloat16
     flexible: bool = False  # the joined way's attention is one call for all examples
+    shares: bool = False  # a beginning that all examples of a micro-batch have goes through the model once
     parts: Parts = field(default_factory=Parts)
 
     @property
@@ -84,8 +85,7 @@ class Engine:
 
     def join(self, rows: Sequence[Row]) -> MicroBatch:
         """`rows` as this engine takes them. Noise is drawn for each example, so its beginning is not another's."""
-        shares = self.fused is not None or self.flexible
-        return join(rows, _device(self.model), share=shares and not self.noise_alpha)
+        return join(rows, _device(self.model), share=self.shares and not self.noise_alpha)
 
     def forward_backward(self, batch: MicroBatch, divide_by: float) -> float:
         """Add the gradient of (summed loss / divide_by) to the trained parameters; returns the summed loss in nats."""
@@ -184,6 +184,7 @@ def make_engine(
         if way == "joined":
             raise Unknown("asked for")
         engine.fused = take_apart(bare)
+        engine.shares = True
         if precision == "bfloat16":
             engine.trained = take_apart(bare, Times(bfloat16=True))
     except Unknown as reason:
@@ -193,6 +194,8 @@ def make_engine(
             kinds = {next(bare.parameters()).dtype} | ({torch.bfloat16} if engine.autocast else set())
             engine.why_not_flex = flex.why_not(bare.config, _device(bare), kinds)
             engine.flexible = not engine.why_not_flex
+            dropout = any(isinstance(module, torch.nn.Dropout) and module.p for module in bare.modules())
+            engine.shares = engine.flexible and not dropout  # each example draws its own
         bare.set_attn_implementation(attention.NAME)
     return engine
 

@@ -155,11 +155,21 @@ def optimizer_step(job: Job, state: TrainState) -> dict[str, float]:
 def rehearse(job: Job, state: TrainState, longest: Sequence[Row]) -> None:
     """Forward and backward over the longest examples without an update: what does not fit is found before step 1."""
     job.engine.model.train()
-    trained = job.parameters.values()
-    moments = [torch.empty_like(parameter) for parameter in trained for _ in range(0 if job.optimizer.state else 2)]
+    moments = _room_for_moments(job, state, longest)
     _gradients(job, state, longest, max(1, trained_tokens(longest)))
     job.optimizer.zero_grad(set_to_none=True)
     del moments
+
+
+def _room_for_moments(job: Job, state: TrainState, longest: Sequence[Row]) -> list[torch.Tensor]:
+    """As much memory as AdamW will take in its first step, unless it has taken it."""
+    missing = 0 if job.optimizer.state else 2
+    try:
+        return [torch.empty_like(parameter) for parameter in job.parameters.values() for _ in range(missing)]
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        raise _too_little_memory(state, max(len(row.ids) for row in longest)) from error
 
 
 def _gradients(job: Job, state: TrainState, rows: Sequence[Row], trained: int) -> float:

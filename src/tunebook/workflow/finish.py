@@ -58,7 +58,7 @@ def _whole_model(context: Context) -> Any:
         return context.model
     context.model = context.engine = context.optimizer = None
     context.parameters = {}
-    return load_tuned(context.run, context.best_step)[0]
+    return load_tuned(context.run, context.best_step, "cpu")[0]  # one device may not hold the whole
 
 
 def deploy(context: Context) -> dict[str, Any] | Skip:

@@ -44,7 +44,9 @@ class Shape:
         layers = int(config.get("num_hidden_layers") or config.get("n_layer") or 0)
         tables = 1 if config.get("tie_word_embeddings") else 2
         embedding = 4 * tables * int(config.get("vocab_size") or 0) * width
-        fused = bool(KNOWN.keys() & set(config.get("architectures") or ()))
+        slides = config.get("sliding_window") and config.get("use_sliding_window", True)
+        known = KNOWN.keys() & set(config.get("architectures") or ())
+        fused = bool(known) and not slides and not config.get("attention_dropout")
         return Shape(layers, width, inner, weights_bytes, min(embedding, weights_bytes), fused)
 
     def held_bytes(self, quantization: str | None) -> float:

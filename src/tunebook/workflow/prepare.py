@@ -7,6 +7,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 
+import numpy as np
 import torch
 
 from tunebook.data.cache import tokenizer_fingerprint
@@ -34,7 +35,7 @@ from tunebook.train.state import TrainState, seed_step
 from tunebook.workers.meet import describe
 from tunebook.workers.sharding import shard
 from tunebook.workflow.context import Context
-from tunebook.workflow.hardware import gpu_bytes, keep_memory, pick_device, precisions, probe
+from tunebook.workflow.hardware import gpu_bytes, has_gpu, keep_memory, pick_device, precisions, probe
 from tunebook.workflow.inputs import remember_inputs
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory, micro_batch_tokens
 
@@ -112,7 +113,7 @@ def load(context: Context) -> dict[str, Any]:
         )
     config = to_json(read_config(name, base))
     remember_inputs(context, model=digest, model_config=sha256(config.encode()).hexdigest())
-    _check_gpu(context)
+    _check_memory(context)
     context.model = load_model(name, base, torch.float32, context.plan.model.quantization)
     if not context.workers.sharded:  # what is split goes to the devices part by part
         context.model.to(pick_device())
@@ -122,15 +123,21 @@ def load(context: Context) -> dict[str, Any]:
     return {"parameters": parameters, "sha256": digest}
 
 
-def _check_gpu(context: Context) -> None:
-    """RunError when the plan is beyond the GPU; one that splits the model is found out by the rehearsal."""
-    there, plan = gpu_bytes(), context.plan
-    if there is None or context.workers.sharded:
+def _check_memory(context: Context) -> None:
+    """RunError when the plan is beyond the GPU, or beyond the CPU where torch cannot use the GPU that there is.
+
+    Of a GPU what is held is reckoned; examples are rehearsed. Without a GPU all was checked before the run was made.
+    """
+    plan, named = context.plan, (context.plan.model.name, context.run.folder)
+    if not has_gpu() or context.workers.sharded:
         return
-    named = (plan.model.name, context.run.folder)
-    # a micro-batch is halved until it fits, down to its longest example
-    longest = int(context.examples.lengths.max()) if context.examples is not None else 0
-    check_memory(plan, Shape.of(read_config(*named), loaded_bytes(*named)), longest, 0, 0, there)
+    shape, there = Shape.of(read_config(*named), loaded_bytes(*named)), gpu_bytes()
+    if there is not None:
+        check_memory(plan, shape, longest=0, per_step=0, usual=0, gpu_bytes=there)
+        return
+    lengths = context.examples.lengths if context.examples is not None else np.zeros(1, int)
+    fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
+    check_memory(plan, shape, int(lengths.max()), fullest, MICRO_BATCH_TOKENS["cpu"])
 
 
 def configure(context: Context) -> dict[str, Any]:

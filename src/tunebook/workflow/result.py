@@ -45,13 +45,16 @@ def check_base(run: Run) -> None:
         )
 
 
-def load_tuned(run: Run, step: int | None = None) -> tuple[Any, Any]:
-    """(model, tokenizer) of the run's result, or of one of its checkpoints; a PeftModel when it trained adapters."""
+def load_tuned(run: Run, step: int | None = None, device: str | None = None) -> tuple[Any, Any]:
+    """(model, tokenizer) of the run's result, or of one of its checkpoints; a PeftModel when it trained adapters.
+
+    On the GPU where there is one, unless `device` says another.
+    """
     plan = run.plan()
     saved = load_checkpoint(run.checkpoints, result_step(run) if step is None else step)
     tokenizer = load_tokenizer(plan.model.name, run.folder)
     base = load_model(plan.model.name, run.folder, quantization=plan.model.quantization)
-    model = make_trainable(base.to(pick_device()), plan)
+    model = make_trainable(base.to(device or pick_device()), plan)
     parameters = trainable_parameters(model)
     if missing := sorted(set(parameters) ^ set(saved.weights)):
         raise RunError(

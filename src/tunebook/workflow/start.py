@@ -73,10 +73,12 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
     check_free(name, runs)
     shape = Shape.of(read_config(plan.model.name), loaded_bytes(plan.model.name))
     usual = MICRO_BATCH_TOKENS["cpu"]
-    check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
+    gpu = has_gpu()  # what its memory holds is asked when torch is there: in the step that loads the model
+    if not gpu:
+        check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
     tokenizer = load_tokenizer(plan.model.name)
     lengths = check_data(plan.data, Path.cwd(), tokenizer, cache_folder() / "data").examples.lengths
-    if not has_gpu():  # whose memory is asked for when torch is there: in the step that loads the model
+    if not gpu:
         fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
         check_memory(plan, shape, int(lengths.max()), fullest, usual)
     return create_run(name, runs, plan, texts)
