@@ -7,8 +7,8 @@
 
 Same model, float32 weights, adapters, token ids, masks, order of examples, batch, schedule and precision of products
 (a peer's bfloat16 is autocast); the losses of each step must agree to 3 digits, in bfloat16 to 2. TRL first tries its
-four ways (padded, packed, each with and without gradient checkpointing) by one step each; the fastest is paired with
-ours, and the leanest one's memory is told beside it. Tokens are those of the examples, padding left out, on both sides.
+ways (padded, packed, each with and without gradient checkpointing; one example at a time) by one step each; the fastest
+is paired with ours, and the leanest one's memory is told beside it. Tokens are those of the examples, without padding.
 Each pair gives a ratio; the table tells their median, smallest and largest. Every measurement is appended to a file,
 and one that is there is not made again.
 """
@@ -34,7 +34,7 @@ SHARED = ROOT.parent / "shared" / "data"
 DATA = (SHARED / "llamafactory" / "alpaca_en_demo.json", SHARED / "nl2bash")
 DEMO = ROOT / "src" / "tunebook" / "demo" / "examples.jsonl"
 WAYS = {
-    "trl": ("padded", "padded, checkpointing", "packed", "packed, checkpointing"),
+    "trl": ("padded", "padded, checkpointing", "packed", "packed, checkpointing", "one by one"),
     "litgpt": ("padded", "one by one"),
 }
 NAMES = {"trl": "TRL", "litgpt": "LitGPT"}

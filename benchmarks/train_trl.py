@@ -1,7 +1,8 @@
 """The other side of `train.py`: the same optimizer steps by TRL's SFTTrainer; runs in an environment of TRL's own.
 
-It uses nothing of Tunebook. Ways: padded, or packed (`padding_free`, the layout that TRL's packing trains in, which
-keeps a step's examples together), each with or without gradient checkpointing.
+It uses nothing of Tunebook. Ways: padded, packed (`padding_free`, the layout that TRL's packing trains in, which keeps
+a step's examples together), or one example after the other with gradients accumulated, each with or without gradient
+checkpointing.
 """
 
 from __future__ import annotations
@@ -68,9 +69,11 @@ def main() -> None:
         for row in rows
     ]
     packed, checkpointing = "packed" in case["way"], "checkpointing" in case["way"]
+    at_once = 1 if "one by one" in case["way"] else case["batch_size"]
     config = SFTConfig(
         output_dir=sys.argv[2],
-        per_device_train_batch_size=case["batch_size"],
+        per_device_train_batch_size=at_once,
+        gradient_accumulation_steps=case["batch_size"] // at_once,
         max_steps=case["steps"],
         learning_rate=case["learning_rate"],
         lr_scheduler_type="cosine",
