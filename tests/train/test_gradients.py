@@ -10,39 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from transformers import (
-    Gemma2Config,
-    Gemma2ForCausalLM,
     Gemma3ForCausalLM,
     Gemma3TextConfig,
-    GemmaConfig,
-    GemmaForCausalLM,
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPTNeoXConfig,
-    GPTNeoXForCausalLM,
-    GraniteConfig,
-    GraniteForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
-    MistralConfig,
-    MistralForCausalLM,
-    Olmo2Config,
-    Olmo2ForCausalLM,
-    Olmo3Config,
-    Olmo3ForCausalLM,
-    Phi3Config,
-    Phi3ForCausalLM,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-    Qwen3Config,
-    Qwen3ForCausalLM,
     SmolLM3Config,
     SmolLM3ForCausalLM,
-    Starcoder2Config,
-    Starcoder2ForCausalLM,
 )
 
 from tests.tiny import tiny_model
+from tests.train.families import BOTH, FAMILIES, FASTEST, SMALL
 from tunebook.evaluate.heldout import held_out_loss
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.plan.files import make_plan
@@ -165,59 +142,12 @@ def test_loss_and_gradients_equal_a_row_by_row_reference(way, smoothing):
     assert error(found, expected) < 1e-12
 
 
-_SMALL = {
-    "vocab_size": 320,
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "max_position_embeddings": 128,
-}
-_BOTH: dict = {"layer_types": ["sliding_attention", "full_attention"], "sliding_window": 8}
-_FAMILIES = {
-    "llama": lambda: LlamaForCausalLM(LlamaConfig(**_SMALL)),
-    "llama with biases": lambda: LlamaForCausalLM(LlamaConfig(**_SMALL, attention_bias=True, mlp_bias=True)),
-    "gemma": lambda: GemmaForCausalLM(GemmaConfig(**_SMALL, head_dim=8)),
-    "qwen2": lambda: Qwen2ForCausalLM(Qwen2Config(**_SMALL)),
-    "qwen3": lambda: Qwen3ForCausalLM(Qwen3Config(**_SMALL, head_dim=8)),
-    "mistral": lambda: MistralForCausalLM(MistralConfig(**_SMALL, sliding_window=None)),
-    "mistral with a sliding window": lambda: MistralForCausalLM(MistralConfig(**_SMALL, sliding_window=8)),
-    "gemma2": lambda: Gemma2ForCausalLM(Gemma2Config(**_SMALL, head_dim=8, sliding_window=8)),
-    "gemma3": lambda: Gemma3ForCausalLM(Gemma3TextConfig(**_SMALL, head_dim=8, **_BOTH)),
-    "olmo2": lambda: Olmo2ForCausalLM(Olmo2Config(**_SMALL)),
-    "olmo3": lambda: Olmo3ForCausalLM(Olmo3Config(**_SMALL, **_BOTH)),
-    "phi3": lambda: Phi3ForCausalLM(Phi3Config(**_SMALL, sliding_window=8, pad_token_id=0)),
-    "smollm3": lambda: SmolLM3ForCausalLM(SmolLM3Config(**_SMALL, pad_token_id=0, no_rope_layer_interval=2)),
-    "starcoder2": lambda: Starcoder2ForCausalLM(Starcoder2Config(**_SMALL, sliding_window=8)),
-    "granite": lambda: GraniteForCausalLM(GraniteConfig(**_SMALL, embedding_multiplier=3.0, residual_multiplier=0.5)),
-    "gpt_neox": lambda: GPTNeoXForCausalLM(GPTNeoXConfig(**_SMALL)),
-    "gpt2": lambda: GPT2LMHeadModel(
-        GPT2Config(
-            vocab_size=320, n_positions=128, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, attn_pdrop=0, embd_pdrop=0
-        )
-    ),
-}
-
-
-_FASTEST = (
-    dict.fromkeys(_FAMILIES, "fused")
-    | {
-        "mistral with a sliding window": "joined",
-        "gemma2": "plain",
-    }
-    | dict.fromkeys(
-        ("gemma3", "olmo2", "olmo3", "phi3", "smollm3", "starcoder2", "granite", "gpt_neox", "gpt2"), "joined"
-    )
-)
-
-
 @pytest.mark.parametrize("method", ["full", "lora"])
-@pytest.mark.parametrize("family", _FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_each_family_trains_as_row_by_row_whichever_way_it_goes(family, method):
     torch.manual_seed(0)
     plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
-    model = wide(make_trainable(_FAMILIES[family](), plan))
+    model = wide(make_trainable(FAMILIES[family](), plan))
     for parameter in trainable_parameters(model).values():  # LoRA's B begins as zero, biases and norms as constants
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
     bare = model.get_base_model() if method == "lora" else model
@@ -230,10 +160,10 @@ def test_each_family_trains_as_row_by_row_whichever_way_it_goes(family, method):
         assert error(found, expected) < 1e-10
 
 
-@pytest.mark.parametrize("family", _FAMILIES)
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_family_goes_the_fastest_way_that_knows_it_and_says_why_no_faster(family):
-    engine = make_engine(_FAMILIES[family]())
-    assert engine.way == _FASTEST[family]
+    engine = make_engine(FAMILIES[family]())
+    assert engine.way == FASTEST[family]
     assert bool(engine.why_plain) == (engine.way == "plain")
     assert bool(engine.why_joined) == (engine.way == "joined")
 
@@ -241,17 +171,17 @@ def test_a_family_goes_the_fastest_way_that_knows_it_and_says_why_no_faster(fami
 @pytest.mark.parametrize("kind", ["dynamic", "longrope"])
 def test_positions_that_turn_by_the_longest_example_of_a_row_go_the_plain_way(kind):
     settings = {"rope_type": kind, "factor": 2.0, "rope_theta": 1e4, "original_max_position_embeddings": 64}
-    model = LlamaForCausalLM(LlamaConfig(**_SMALL))
+    model = LlamaForCausalLM(LlamaConfig(**SMALL))
     assert make_engine(model).way == "fused"
     model.config.rope_parameters = settings
     assert make_engine(model).way == "plain"
-    both = Gemma3ForCausalLM(Gemma3TextConfig(**_SMALL, head_dim=8, **_BOTH))
+    both = Gemma3ForCausalLM(Gemma3TextConfig(**SMALL, head_dim=8, **BOTH))
     both.config.rope_parameters = {"full_attention": settings, "sliding_attention": {"rope_type": "default"}}
     assert make_engine(both).way == "plain"
 
 
 def test_layers_that_slide_by_their_mask_alone_go_the_plain_way():
-    config = SmolLM3Config(**_SMALL, **_BOTH, pad_token_id=0, no_rope_layer_interval=2, use_sliding_window=False)
+    config = SmolLM3Config(**SMALL, **BOTH, pad_token_id=0, no_rope_layer_interval=2, use_sliding_window=False)
     assert make_engine(SmolLM3ForCausalLM(config)).way == "plain"
 
 
@@ -269,7 +199,7 @@ def test_adapters_that_the_fused_way_does_not_know_train_joined(change):
     from peft import LoraConfig, get_peft_model
 
     config = LoraConfig(task_type="CAUSAL_LM", target_modules="all-linear", r=4, **change)
-    model = wide(get_peft_model(_FAMILIES["llama with biases"](), config))
+    model = wide(get_peft_model(FAMILIES["llama with biases"](), config))
     if "lora_dropout" not in change:
         loss, expected = gradients(model, [rows()], way="plain")
         ours, found = gradients(model, [rows()])
@@ -281,7 +211,7 @@ def test_adapters_that_the_fused_way_does_not_know_train_joined(change):
 
 
 def test_attention_with_dropout_and_weights_of_half_precision_train_joined():
-    dropout = make_engine(LlamaForCausalLM(LlamaConfig(**_SMALL, attention_dropout=0.1)))
+    dropout = make_engine(LlamaForCausalLM(LlamaConfig(**SMALL, attention_dropout=0.1)))
     assert (dropout.way, dropout.why_joined) == ("joined", "its attention has dropout")
     half = make_engine(tiny_model(dtype=torch.bfloat16))
     assert (half.way, half.why_joined) == ("joined", "its weights are torch.bfloat16 on cpu, not float32 on a CPU")
@@ -310,7 +240,7 @@ def beginning_alike(prefix: int, seed: int = 0) -> list[Row]:
 def test_a_shared_beginning_gives_the_gradients_of_rows_that_each_have_their_own(family, method):
     torch.manual_seed(0)
     plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
-    model = wide(make_trainable(_FAMILIES[family](), plan))
+    model = wide(make_trainable(FAMILIES[family](), plan))
     for parameter in trainable_parameters(model).values():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
     alike = beginning_alike(13)
@@ -326,7 +256,7 @@ def test_a_shared_beginning_gives_the_gradients_of_rows_that_each_have_their_own
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
 def test_examples_longer_than_a_block_of_attention_have_the_gradients_of_the_plain_way(family, prefix):
     torch.manual_seed(0)
-    model = wide(_FAMILIES[family]())
+    model = wide(FAMILIES[family]())
     rng = np.random.default_rng(prefix)
     shared = rng.integers(3, 300, prefix).tolist()
     everything = []
@@ -341,10 +271,10 @@ def test_examples_longer_than_a_block_of_attention_have_the_gradients_of_the_pla
 
 
 @pytest.mark.parametrize("prefix", [0, 13])
-@pytest.mark.parametrize("family", [name for name, fastest in _FASTEST.items() if fastest != "plain"])
+@pytest.mark.parametrize("family", [name for name, fastest in FASTEST.items() if fastest != "plain"])
 def test_attention_in_one_call_has_the_gradients_of_the_plain_way(flex_on_a_cpu, family, prefix):
     torch.manual_seed(0)
-    model = wide(_FAMILIES[family]())
+    model = wide(FAMILIES[family]())
     alike = beginning_alike(prefix)
     loss, expected = gradients(model, [alike], way="plain")
     engine = make_engine(model, way="joined")
@@ -356,7 +286,7 @@ def test_attention_in_one_call_has_the_gradients_of_the_plain_way(flex_on_a_cpu,
 
 def test_attention_in_one_call_takes_rounded_products(flex_on_a_cpu):
     torch.manual_seed(0)
-    model = _FAMILIES["qwen3"]()
+    model = FAMILIES["qwen3"]()
     loss, expected = gradients(model, [rows()], way="joined")
     ours, found = gradients(model, [rows()], way="joined", precision="bfloat16")
     assert ours == pytest.approx(loss, rel=1e-2)
@@ -369,7 +299,7 @@ def test_attention_in_one_call_takes_rounded_products(flex_on_a_cpu):
 def test_bfloat16_products_give_gradients_near_the_exact_ones_and_measure_exactly(family, method, way):
     torch.manual_seed(0)
     plan = make_plan({"model": {"name": "x"}, "data": {"path": "x"}, "training": {"method": method}})
-    model = make_trainable(_FAMILIES[family](), plan)
+    model = make_trainable(FAMILIES[family](), plan)
     for parameter in trainable_parameters(model).values():
         parameter.data.add_(torch.randn_like(parameter) * 0.05)
     loss, exact = gradients(model, [rows()], way=way)
@@ -383,7 +313,7 @@ def test_bfloat16_products_give_gradients_near_the_exact_ones_and_measure_exactl
 
 
 def test_the_plain_way_multiplies_in_float32():
-    engine = make_engine(_FAMILIES["llama"](), way="plain", precision="bfloat16")
+    engine = make_engine(FAMILIES["llama"](), way="plain", precision="bfloat16")
     assert engine.precision == "float32"
 
 
