@@ -288,3 +288,18 @@ def test_a_damaged_file_is_named_and_the_rest_still_judged(tmp_path):
     record = read_record(run.folder)
     assert [gap.split(" ")[0] for gap in record.gaps] == ["evaluation/retention-tuned.json"]
     assert [one.verdict for one in judge(record)] == ["yes", "yes", "yes", "unclear"]
+
+
+@pytest.mark.parametrize("n", [1, 7])
+def test_fewer_than_eight_held_out_examples_settle_nothing(n):
+    better = validation((rows([2.0] * n), rows([1.5] * n)), [], 10)
+    assert better.verdict == "unclear"
+    assert "fewer than 8 examples" in better.why
+    assert validation((rows([2.0] * n), rows([2.5] * n)), [], 10).verdict == "unclear"
+    assert validation((rows([2.0] * 8), rows([1.5] * 8)), [], 10).verdict == "yes"
+
+
+def test_one_slightly_worse_answer_does_not_say_that_answers_got_no_better():
+    row = {"id": "a", "reference": "The sum is 4.", "tokens": 4, "ended": True}
+    found = answers(([row | {"answer": "It is 4."}], [row | {"answer": "It is 5"}]), None)
+    assert found.verdict == "unclear"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -111,3 +112,21 @@ def test_a_judge_that_cannot_be_reached_is_said_in_a_sentence(tmp_path, address)
 def test_a_run_without_answers_has_nothing_to_judge(tmp_path, serve):
     with pytest.raises(RunError, match="no answers"):
         judge_run(tmp_path, serve(lambda text: "A")[0])
+
+
+@pytest.mark.parametrize("address", ["http://localhost:80a0/v1", "http://[::1/v1", "http://local host/v1"])
+def test_an_address_that_is_none_is_told_and_not_a_fault_of_tunebooks(tmp_path, address):
+    with pytest.raises(ModelError, match="could not be asked"):
+        judge_run(make_run(tmp_path / "run").folder, address)
+
+
+def test_a_port_that_speaks_no_http_is_told(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def greet():
+            with listener.accept()[0] as caller:
+                caller.sendall(b"220 mail ready\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(ModelError, match="could not be asked"):
+            judge_run(make_run(tmp_path / "run").folder, f"http://127.0.0.1:{listener.getsockname()[1]}/v1")

@@ -13,7 +13,7 @@ from tunebook.runs.checkpoints import damage, steps_saved
 from tunebook.runs.metrics import metric_rows
 from tunebook.runs.store import Run
 
-_TIMES = ("seq", "time", "minutes", "parts", "eta_seconds", "throughput", "seconds", "evaluated_at")
+_TIMES = ("seq", "time", "minutes", "parts", "eta_seconds", "throughput", "seconds", "evaluated_at", "base_seconds")
 _TIMES += ("memory", "memory_peak", "memory_device")
 
 

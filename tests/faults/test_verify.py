@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
@@ -128,3 +129,13 @@ def test_the_command_prints_one_object_and_its_exit_code_is_the_verdict(farm, co
         {"where": "checkpoints/step-8", "message": "state.json was changed or cut short"}
     ]
     assert "checkpoints/step-8: state.json was changed or cut short" in farm.run("verify", run.name).out
+
+
+def test_an_export_and_a_folder_called_checkpoints_are_no_fault_of_the_run(finished, tmp_path):
+    place = tmp_path / "checkpoints" / "runs" / finished.name
+    shutil.copytree(finished.folder, place)
+    run = Run(place)
+    assert verify_run(run).checked["files"] == verify_run(finished).checked["files"] > 5
+    value = read_json(run.report)
+    write_json(run.report, value | {"export": {"folder": "elsewhere"}})
+    assert faults(run) == []

@@ -7,7 +7,8 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tests.tiny import tiny_model
-from tunebook.model.adapters import merged
+from tunebook.model.adapters import make_trainable, merged
+from tunebook.plan.files import make_plan
 
 IDS = torch.arange(3, 23)[None]
 
@@ -87,3 +88,18 @@ def test_a_model_without_adapters_is_not_touched():
     model = tiny_model()
     with merged(model):
         assert model(IDS).logits.shape == (1, 20, model.config.vocab_size)
+
+
+@pytest.mark.parametrize(("method", "rate"), [("full", 0.3), ("full", 0.0), ("lora", 0.0)])
+def test_the_plans_dropout_is_the_models(method, rate):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    made_with = {"resid_pdrop": 0.1, "embd_pdrop": 0.1, "attn_pdrop": 0.1}
+    model = GPT2LMHeadModel(GPT2Config(n_embd=16, n_layer=1, n_head=2, vocab_size=64, **made_with))
+    sections = {"model": {"name": "m"}, "data": {"path": "d"}, "training": {"method": method, "dropout": rate}}
+    trained = make_trainable(model, make_plan(sections))
+    rates = [module.p for module in trained.modules() if isinstance(module, torch.nn.Dropout)]
+    assert rates
+    assert set(rates) == {rate}
+    llama = make_trainable(tiny_model(attention_dropout=0.2), make_plan(sections))
+    assert {module.attention_dropout for module in llama.modules() if hasattr(module, "attention_dropout")} == {rate}

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
 
 import pytest
 
 from tunebook.errors import RunError
 from tunebook.plan.files import make_plan
 from tunebook.runs.events import EventWriter, read_events
-from tunebook.runs.lock import hold_lock, read_owner
+from tunebook.runs.lock import hold_lock, read_owner, writer_of
 from tunebook.runs.metrics import columns
 from tunebook.runs.status import read_status
 from tunebook.runs.store import create_run, free_name, list_runs, open_run, remove_run
@@ -132,3 +134,41 @@ def test_a_run_whose_process_is_gone_is_killed(tmp_path):
     assert "tunebook resume one" in status.reason
     with hold_lock(run.folder):
         assert read_status(run).state == "running"
+
+
+def test_the_lock_tells_no_writer_once_its_holder_failed(tmp_path):
+    def fail():
+        assert writer_of(tmp_path).pid == os.getpid()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), hold_lock(tmp_path):
+        fail()
+    assert read_owner(tmp_path) is None
+
+
+def test_a_writer_of_a_container_that_is_gone_is_no_writer_and_one_that_holds_the_lock_is(tmp_path):
+    stale = json.dumps({"pid": 1, "started": 1.0, "host": "elsewhere"})
+    (tmp_path / "lock.json").write_text(stale)
+    assert writer_of(tmp_path) is None
+    with (tmp_path / "lock.json").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert writer_of(tmp_path).host == "elsewhere"
+
+
+def test_the_loss_of_a_finished_run_is_that_of_the_checkpoint_that_was_chosen(tmp_path):
+    run = create_run("one", tmp_path, PLAN)
+    events = EventWriter(run.events)
+    for step, loss in ((10, 1.2), (20, 1.4)):
+        place = {"step": step, "epoch": 1.0, "minutes": 1.0, "seen_tokens": 1}
+        events.emit("evaluation", **place, values={"validation_loss": loss}, best=step == 10, stopping=[])
+    assert read_status(run).result_loss == 1.4
+    events.emit("step", id="monitor", state="done", seconds=1.0, evidence={"checkpoint": 10})
+    assert read_status(run).result_loss == 1.2
+
+
+def test_the_time_of_a_run_is_that_of_its_tries_not_of_the_days_between_them(tmp_path):
+    run = create_run("one", tmp_path, PLAN)
+    said = [("started", 1000.0), ("stopped", 1060.0), ("started", 900_000.0), ("finished", 900_030.0)]
+    lines = [{"seq": n, "kind": "run", "state": state, "time": time} for n, (state, time) in enumerate(said, 1)]
+    run.events.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert read_status(run).spent == 90.0

@@ -61,7 +61,8 @@ def test_rotation_goes_by_step_number_and_keeps_the_best(tmp_path):
     for step in (5, 10, 15, 20):
         save(tmp_path, step)
     os.utime(tmp_path / "step-20", (0, 0))  # a clock set back
-    assert outlived(tmp_path, 2, {5}) == [10]
+    assert outlived(tmp_path, 20, 2, {5}) == [10]
+    assert outlived(tmp_path, 15, 1, set()) == [10, 5]  # a resume passed over 20, which is damaged: it does not count
     remove(tmp_path, [10])
     assert steps_saved(tmp_path) == [20, 15, 5]
 

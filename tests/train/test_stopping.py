@@ -102,3 +102,31 @@ def test_a_step_metric_counted_in_steps_is_looked_at_each_step():
     stopper = Stopper([Threshold(metric="gradient_norm", op=">", value=10, patience=2, unit="steps")], 1)
     reasons = [stopper.after_step(Moment(i, 0, 0, 0, 0, {"gradient_norm": 11})) for i in range(1, 4)]
     assert [bool(reason) for reason in reasons] == [False, True, True]
+
+
+def test_a_rule_that_was_changed_between_two_tries_begins_to_count_anew():
+    def changed(rule):
+        stopper = Stopper([Plateau(patience=5)], 1)
+        for i, loss in enumerate((1.9, 2.0, 2.0, 2.0), 1):
+            stopper.after_evaluation(Moment(i, i, i, i, i, {"validation_loss": loss}))
+        assert stopper.statuses()[0].count == 3
+        again = Stopper([rule], 1, stopper.state)
+        stops = again.after_evaluation(Moment(9, 9, 9, 9, 9, {"perplexity": 6.7}))
+        return stops, again.statuses()[0].count
+
+    assert changed(Plateau(metric="perplexity", patience=3)) == ("", 0)
+    assert changed(Threshold(metric="bleu", op=">", value=30)) == ("", 0)
+    assert changed(Plateau(patience=5, source="said another way"))[1] == 3
+
+
+@pytest.mark.parametrize(
+    "rule", [Threshold(metric="throughput", op="<", value=50, unit="minutes"), Gap(value=0.1, unit="epochs")]
+)
+def test_past_a_limit_for_a_minute_or_an_epoch_is_not_past_it_once(rule):
+    stopper = Stopper([rule], 0)
+    for i in range(1, 6):
+        seen = {"throughput": 10, "validation_loss": 2.0, "training_loss": 1.0}
+        moment = Moment(i, 0.3 * i, 0.3 * i, i, i, seen)
+        if stopper.after_step(moment) or stopper.after_evaluation(moment):
+            break
+    assert i == 5  # from 0.3 to 1.5

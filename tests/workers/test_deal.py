@@ -55,3 +55,16 @@ def test_trained_tokens_count_for_the_head():
 
 def test_fewer_examples_than_workers_leave_hands_empty():
     assert sorted(map(len, deal([5, 7], 4))) == [0, 0, 1, 1]
+
+
+def test_a_large_held_out_set_is_dealt_in_memory_that_grows_with_it():
+    import tracemalloc
+
+    costs = np.random.default_rng(0).integers(50, 500, 20_000)
+    tracemalloc.start()
+    hands = deal(costs, 2)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    one, two = sums(costs, hands)
+    assert abs(one - two) < 500
+    assert peak < 50e6

@@ -55,7 +55,7 @@ def test_the_written_report_says_how_the_run_ended(run_until, state, error):
     written, status = read_json(run.report), read_status(run)
     assert status.state == written["state"] == state
     assert status.reason in ("", written["end"]["reason"])
-    assert written["seconds"] == pytest.approx(status.updated - status.started)
+    assert written["seconds"] == pytest.approx(status.spent)
     for name in ("report.md", "report.html"):
         text = (run.folder / name).read_text()
         assert "under way" not in text

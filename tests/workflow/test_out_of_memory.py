@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from tests.workflow.test_run import start
 from tunebook.errors import TrainingError
+from tunebook.plan.files import make_plan
 from tunebook.runs.events import read_events
 from tunebook.runs.metrics import metric_rows
 from tunebook.runs.store import open_run
 from tunebook.train.forward import Engine
+from tunebook.workers.group import Workers
+from tunebook.workflow.evaluation import answered_rows
+from tunebook.workflow.out_of_memory import within_memory
+from tunebook.workflow.training import unwatched
 
 
 @pytest.fixture
@@ -62,3 +70,36 @@ def test_an_example_that_no_memory_holds_ends_the_run_before_anything_is_measure
     with pytest.raises(TrainingError, match="Memory ran out at optimizer step 1"):
         start(values)
     assert not {"evaluation", "metrics", "checkpoint"} & set(kinds(open_run("one")))
+
+
+def test_memory_that_does_for_nothing_ends_in_a_sentence():
+    context = SimpleNamespace(at_once={}, workers=Workers(), emit=lambda *_, **__: None)
+
+    def work(tokens):
+        raise MemoryError
+
+    with pytest.raises(TrainingError, match="Memory ran out in general ability, with as few as"):
+        within_memory(context, "general ability", 1000, work)
+
+
+def test_the_prompts_that_are_answered_come_from_the_whole_file_and_are_the_same_on_each_try():
+    plan = make_plan({"model": {"name": "m"}, "data": {"path": "d"}, "evaluation": {"prompts": 20}})
+    picked = answered_rows(np.arange(1000), plan)
+    assert len(set(picked)) == 20
+    assert picked.tolist() == sorted(picked)
+    assert sum(picked < 500) in range(4, 17)
+    assert answered_rows(np.arange(1000), plan).tolist() == picked.tolist()
+    assert answered_rows(np.arange(5), plan).tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_rule_on_what_is_not_measured_is_told_before_training():
+    rules = [
+        {"kind": "threshold", "metric": "bleu", "op": ">", "value": 30},
+        {"kind": "plateau", "patience": 3},
+        {"kind": "budget", "amount": 3, "unit": "epochs"},
+    ]
+    sections = {"model": {"name": "m"}, "data": {"path": "d"}, "stopping": {"rules": rules}}
+    plan = make_plan(sections | {"metrics": ["training_loss", "validation_loss"]})
+    (said,) = unwatched(plan, held_out=True)
+    assert said == "The stopping rule 'bleu > 30' cannot stop this run: bleu is not among the metrics of the plan."
+    assert len(unwatched(plan, held_out=False)) == 2

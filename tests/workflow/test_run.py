@@ -272,7 +272,7 @@ def test_a_model_that_goes_the_plain_way_says_that_it_multiplies_in_float32(valu
 def test_a_run_says_why_its_gpu_attends_to_one_example_after_the_other(values, home, monkeypatch):
     monkeypatch.setattr("tunebook.model.flex.DEVICES", ("cpu",))
     monkeypatch.setattr("tunebook.model.flex.why_not", lambda *_: "its kernel failed on this machine")
-    run = start(values, model={"name": str(save_tiny(home / "odd", attention_dropout=0.1))})
+    run = start(values, training={"dropout": 0.1})  # which goes the joined way
     told = [event.get("message") for event in read_events(run.events)]
     assert "Attention takes one example after the other: its kernel failed on this machine." in told
 

@@ -8,8 +8,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.tiny import save_tiny
 from tests.workflow.conftest import write_rows
-from tunebook.errors import RunError, TunebookError
+from tunebook.errors import RunError, Stopped, TunebookError
+from tunebook.model.sources import load_model
 from tunebook.plan.files import make_plan, origin_of, save_plan
 from tunebook.runs.store import runs_folder
 from tunebook.workers.group import Workers
@@ -224,7 +226,7 @@ def test_where_torch_cannot_use_the_gpu_the_cpus_memory_judges(values, monkeypat
         run_steps(run)
 
 
-@pytest.mark.parametrize("change", [{"sliding_window": 4096}, {"attention_dropout": 0.1}, {"architectures": ["Other"]}])
+@pytest.mark.parametrize("change", [{"sliding_window": 4096}, {"architectures": ["Other"]}])
 def test_a_model_that_goes_the_joined_way_is_reckoned_with_what_that_keeps(change):
     assert Shape.of(SMOLLM2, 538_000_000).fused
     assert Shape.of(SMOLLM2 | {"sliding_window": 4096, "use_sliding_window": False}, 538_000_000).fused
@@ -241,3 +243,40 @@ def test_a_second_copy_of_the_weights_does_not_count(tmp_path):
     once = loaded_bytes(str(folder))
     shutil.copy(folder / "model.safetensors", folder / "consolidated.safetensors")
     assert loaded_bytes(str(folder)) == once > 0
+
+
+def test_examples_longer_than_the_model_has_positions_for_are_refused(values, home):
+    short = save_tiny(home / "short", max_position_embeddings=16)
+    said = refused(values, model={"name": str(short)})
+    assert "was made for 16 at most" in said
+    assert "Set data.max_length to 16" in said
+
+
+def test_a_container_has_the_memory_that_its_kernel_says(monkeypatch, tmp_path):
+    from tunebook.workflow import hardware
+
+    monkeypatch.setattr(hardware, "_LIMITS", (tmp_path / "max",))
+    whole = hardware.memory_bytes()
+    (tmp_path / "max").write_text("max\n")
+    assert hardware.memory_bytes() == whole
+    (tmp_path / "max").write_text("1000000000\n")
+    assert hardware.memory_bytes() == 10**9
+
+
+def test_an_estimate_is_refused_where_the_run_would_be(values, monkeypatch):
+    from tunebook.workflow import estimate
+
+    monkeypatch.setattr(estimate, "loaded_bytes", lambda *_: 10**14)
+    with pytest.raises(RunError, match="GB of memory and this machine has"):
+        estimate.make_estimate(make_plan(values))
+
+
+def test_a_stop_while_the_model_loads_is_a_stop_and_no_fault_of_the_model(values, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    def stopped(*_, **__):
+        raise Stopped("The run 'one' was stopped (SIGINT).", exit_code=130)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", stopped)
+    with pytest.raises(Stopped):
+        load_model(values["model"]["name"])

@@ -6,9 +6,10 @@ import signal
 
 import pytest
 
+from tunebook.runs.events import EventTail, EventWriter
 from tunebook.runs.store import Run
 from tunebook.workers.options import WorkerOptions
-from tunebook.workflow.supervise import _killed, _sentence
+from tunebook.workflow.supervise import _killed, _sentence, _show
 
 
 def failure(rank, code, time=100, message=""):
@@ -40,3 +41,15 @@ def test_what_torchrun_itself_killed_is_not_what_ended_the_run(run):
 
 def test_without_a_word_the_log_is_named(run):
     assert "run.log" in _sentence(run, WorkerOptions(2), [])
+
+
+def test_a_terminal_that_is_gone_does_not_end_the_run(run):
+    run.folder.mkdir()
+    tail, seen = EventTail(run.events), []
+    EventWriter(run.events).emit("log", message="one")
+
+    def gone(event):
+        raise BrokenPipeError
+
+    _show(tail, [gone, seen.append])
+    assert [event["message"] for event in seen] == ["one"]

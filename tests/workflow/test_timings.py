@@ -127,7 +127,7 @@ def test_a_damaged_line_costs_that_line_and_the_file_stays_short(home, values, m
 def left(tmp_path, monkeypatch, plan, steps, looked):
     from tunebook.workflow import time_left
 
-    monkeypatch.setattr(time_left, "weights_bytes", lambda *_: 0)
+    monkeypatch.setattr(time_left, "loaded_bytes", lambda *_: 0)
     return time_left.TimeLeft(make_run(tmp_path / "run"), plan, steps, 10, looked)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from tunebook.errors import ModelError
 
@@ -60,16 +60,16 @@ class Address:
             raise ModelError(f"{self.who} at {self.url} replied in a form that is not OpenAI's.") from error
 
     def _call(self, path: str, body: dict[str, Any] | None) -> Any:
-        if urlsplit(self.url).scheme not in ("http", "https"):
+        if not self.url.startswith(("http://", "https://")):
             raise ModelError(f"The address '{self.url}' is not a web address.", do=self.do)
         url = f"{self.url.rstrip('/').removesuffix('/chat/completions')}/{path}"
         headers = {"Content-Type": "application/json"}
         if os.environ.get(self.key):
             headers["Authorization"] = f"Bearer {os.environ[self.key]}"
-        request = urllib.request.Request(url, json.dumps(body).encode() if body else None, headers)
         try:
+            request = urllib.request.Request(url, json.dumps(body).encode() if body else None, headers)
             with urllib.request.urlopen(request, timeout=TIMEOUT) as reply:
                 return json.loads(reply.read(MOST_BYTES))
-        except (OSError, ValueError) as error:  # unreachable, refused, cut off, not JSON
+        except (OSError, ValueError, http.client.HTTPException) as error:  # not there, cut off, not JSON, no address
             reason = getattr(error, "reason", None) or error
             raise ModelError(f"{self.who} at {self.url} could not be asked ({reason}).", do=self.do) from error

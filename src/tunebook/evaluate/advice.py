@@ -47,6 +47,10 @@ def _about_training(indicator: dict[str, Any], plan: Plan) -> Advice:
         )
 
 
+def _may_be_shorter(plan: Plan) -> bool:
+    return plan.training.epochs.max > max(1, plan.training.epochs.min)
+
+
 def _about_validation(indicator: dict[str, Any], report: dict[str, Any], plan: Plan) -> Advice:
     numbers = indicator["numbers"]
     if not numbers:
@@ -58,7 +62,7 @@ def _about_validation(indicator: dict[str, Any], report: dict[str, Any], plan: P
         yield (
             "Train for fewer epochs, or stop on a rise of validation loss.",
             f"Held-out loss rose after step {report['end']['result_step']}.",
-            f"training.epochs.max={max(1, plan.training.epochs.max - 1)}",
+            f"training.epochs.max={plan.training.epochs.max - 1}" if _may_be_shorter(plan) else "",
         )
     elif indicator["verdict"] == "no":
         yield "Train at a lower learning rate.", "Held-out loss rose.", f"training.learning_rate={_third(plan):.1g}"

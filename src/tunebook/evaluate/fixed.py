@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.data.conversation import Conversation
-from tunebook.data.read import open_source
+from tunebook.data.open import open_data
 from tunebook.errors import RunError
 from tunebook.evaluate.review import read_reviews
 from tunebook.files import to_json, write_text
@@ -27,7 +27,7 @@ def fixed_rows(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
     data = Run(folder).plan().data
     rows = []
     for path in filter(None, (data.validation_path, data.path)):
-        for item in open_source(folder / path, data.columns).conversations():
+        for item in open_data(folder / path, data.columns).conversations():
             if isinstance(item, Conversation) and item.id in fixes:
                 rows.append(_row(item, fixes.pop(item.id)))
     return rows, sorted(fixes)

@@ -27,6 +27,7 @@ from tunebook.evaluate.stats import Interval, paired_difference, paired_share
 ALPHA = 0.01
 HOLDS = 0.01  # share of the base's held-out loss by which it may rise and still "holds"
 FALLS = 0.01  # share of the first training loss; a trend that cannot have fallen by as much has not fallen
+FEWEST = 8  # pairs below which an interval of a bootstrap is narrower than it says
 SAME_ANSWERS = 1.0  # points of likeness; answers whose gain is surely smaller are not better
 ACCURACY_MARGIN = 0.05
 PROSE_MARGIN = 0.10  # nats per token
@@ -125,6 +126,9 @@ def validation(
         if rise
         else ""
     )
+    if len(base) < FEWEST:
+        why = f"Held-out loss went {moved}; fewer than {FEWEST} examples settle nothing."
+        return Indicator("validation", "unclear", why + after_best, numbers)
     if change.high <= margin:
         word = "improved" if change.high < 0 else "held"
         return Indicator("validation", "yes", f"Held-out loss {word}: {moved}.{after_best}", numbers)
@@ -174,7 +178,7 @@ def answers(
         return Indicator(
             "answers", "yes", f"Answers came closer to the references: likeness rose {moved}{also}.", numbers
         )
-    if change.high < SAME_ANSWERS:
+    if change.high < SAME_ANSWERS and len(base) >= FEWEST:
         return Indicator("answers", "no", f"Answers are no closer to the references: likeness went {moved}.", numbers)
     why = f"Likeness to the references went {moved}"
     why += f", while held-out loss fell ({loss.words()}): " if loss and loss.down else "; "
@@ -206,7 +210,7 @@ def retention(measured: tuple[Retention, Retention] | None) -> Indicator:
         parts.append(("prose", prose, PROSE_MARGIN))
         numbers |= {"prose_base": base.prose_loss, "prose_tuned": tuned.prose_loss, "prose": prose.to_json()}
         told.append(f"loss on plain prose from {base.prose_loss:.3f} to {tuned.prose_loss:.3f} ({prose.words()})")
-    for name in base.tasks.keys() & tuned.tasks.keys():
+    for name in sorted(base.tasks.keys() & tuned.tasks.keys()):
         if len(base.tasks[name]) == len(tuned.tasks[name]):
             change = paired_difference(base.tasks[name], tuned.tasks[name], level=0.95)
             parts.append(("task", change.times(-1), ACCURACY_MARGIN))

@@ -58,7 +58,7 @@ def make_report(folder: Path) -> dict[str, Any]:
         "export": _export(record),
         "not_understood": list(plan.not_understood) if plan else [],
         "warnings": _warnings(record),
-        "seconds": _seconds(record),
+        "seconds": status.spent or None,
         "parts": status.parts,
     }
     return report | {"next": next_steps(report, plan)}
@@ -264,9 +264,3 @@ def _warnings(record: Record) -> list[str]:
     """What went wrong on the way, each once. That a dead process's lock was taken over is of no interest here."""
     events = [event for event in record.events if event["kind"] == "warning" and event["code"] != "lock_taken_over"]
     return list(dict.fromkeys([*(event["message"] for event in events), *record.gaps]))
-
-
-def _seconds(record: Record) -> float | None:
-    """Seconds from the run's first event to its last."""
-    times = [event["time"] for event in record.events if "time" in event]
-    return max(times) - min(times) if times else None

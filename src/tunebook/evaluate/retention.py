@@ -57,15 +57,25 @@ def load_probes(folder: Path | None = None) -> Probes:
     return Probes(tuple(filter(None, questions)), tuple(filter(None, prose)))
 
 
+def tokens_at_once(model: Any) -> int:
+    """How many tokens are read at once where memory allows."""
+    return max(1, _LOGITS_AT_ONCE // int(base_of(model).get_input_embeddings().weight.shape[0]))
+
+
 def measure_retention(
-    model: Any, tokenizer: Any, probes: Probes, on_progress: Callable[[int, int], None] | None = None
+    model: Any,
+    tokenizer: Any,
+    probes: Probes,
+    on_progress: Callable[[int, int], None] | None = None,
+    tokens: int | None = None,
 ) -> Retention:
-    """Ask `model` every question and read it every text, in batches; nothing of the model is changed."""
+    """Ask `model` every question and read it every text, in batches of at most `tokens`; the model stays as it is."""
+    tokens = tokens or tokens_at_once(model)
     questions = [_choice_row(tokenizer, question) for question in probes.questions]
     texts = [tokenizer(text)["input_ids"] for text in probes.prose]
     limit = min(PROSE_TOKENS, longest(model) or PROSE_TOKENS)
     texts = [(ids[:1], [ids[1:limit]]) for ids in texts if len(ids) > 1]
-    scores = _log_probabilities(model, [*questions, *texts], on_progress)
+    scores = _log_probabilities(model, [*questions, *texts], tokens, on_progress)
     correct, weight = [], []
     for question, sums in zip(probes.questions, scores, strict=False):
         by_letter = [total / max(1, len(choice)) for total, choice in zip(sums, question.choices, strict=True)]
@@ -88,27 +98,28 @@ def _choice_row(tokenizer: Any, question: Question) -> Row:
 
 
 def _log_probabilities(
-    model: Any, rows: Sequence[Row], on_progress: Callable[[int, int], None] | None = None
+    model: Any, rows: Sequence[Row], tokens: int, on_progress: Callable[[int, int], None] | None = None
 ) -> list[list[float]]:
     """Of each row, the summed log-probability of each way to go on, in nats."""
     core = base_of(model)
     # it may not take a mask of ours, which knows no sliding window: one way a row needs none
     if not can_attend_per_example(core) or getattr(core.config, "sliding_window", None):
-        single = _in_batches(model, [(beginning, [way]) for beginning, ways in rows for way in ways], on_progress)
+        single = _in_batches(
+            model, [(beginning, [way]) for beginning, ways in rows for way in ways], tokens, on_progress
+        )
         each = iter([total for (total,) in single])
         return [[next(each) for _ in ways] for _, ways in rows]
-    return _in_batches(model, rows, on_progress)
+    return _in_batches(model, rows, tokens, on_progress)
 
 
 def _in_batches(
-    model: Any, rows: Sequence[Row], on_progress: Callable[[int, int], None] | None = None
+    model: Any, rows: Sequence[Row], tokens: int, on_progress: Callable[[int, int], None] | None = None
 ) -> list[list[float]]:
-    at_once = _LOGITS_AT_ONCE // int(base_of(model).get_input_embeddings().weight.shape[0])
     order = sorted(range(len(rows)), key=lambda row: -_length(rows[row]))
     found: dict[int, list[float]] = {}
     with reading(model):
         while order:
-            count = max(1, at_once // _length(rows[order[0]]))
+            count = max(1, tokens // _length(rows[order[0]]))
             batch, order = order[:count], order[count:]
             found |= dict(zip(batch, _read(model, [rows[row] for row in batch]), strict=True))
             if on_progress:

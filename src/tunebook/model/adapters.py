@@ -20,13 +20,9 @@ def make_trainable(model: Any, plan: Plan) -> Any:
 
     Adapters start so that the model answers as its base does. Their first weights come from `training.seed`.
     """
-    if plan.training.method == "full":
-        for name in ("attention_dropout", "hidden_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop"):
-            if plan.training.dropout and hasattr(model.config, name):
-                setattr(model.config, name, plan.training.dropout)
-        for module in model.modules():
-            if plan.training.dropout and hasattr(module, "attention_dropout"):
-                module.attention_dropout = plan.training.dropout
+    full = plan.training.method == "full"
+    _set_dropout(model, plan.training.dropout if full else 0.0)
+    if full:
         return model.requires_grad_(True)
     from peft import LoraConfig, get_peft_model
 
@@ -48,6 +44,23 @@ def make_trainable(model: Any, plan: Plan) -> Any:
         ) from error
     finally:
         torch.random.set_rng_state(state)
+
+
+# as Transformers' models name the rates that their modules read while they run
+_RATES = ("dropout", "attention_dropout", "activation_dropout", "residual_dropout", "embedding_dropout")
+
+
+def _set_dropout(model: Any, rate: float) -> None:
+    """Let the plan's dropout be the model's, instead of what its makers trained it with (0.1 in GPT-2).
+
+    Its configuration stays: an export says what its base says.
+    """
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = rate
+        for name in _RATES:
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, rate)
 
 
 def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:

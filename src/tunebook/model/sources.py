@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from tunebook.collector import no_collecting
-from tunebook.errors import ModelError
+from tunebook.errors import ModelError, TunebookError
 from tunebook.files import joint_sha256, read_json, sha256, write_text
 from tunebook.versions.store import find_version
 
@@ -136,6 +136,8 @@ def load_model(
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype or torch.float32, use_safetensors=True, trust_remote_code=False, **how
         )
+    except TunebookError:  # a stop that was asked for meanwhile
+        raise
     except Exception as error:  # the library raises whatever its model code meets
         raise ModelError(
             f"The model '{name}' cannot be loaded ({_first_line(error)}).",
@@ -262,6 +264,8 @@ def _convert(gguf: Path, folder: Path) -> None:
         tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
     except OSError:
         raise
+    except TunebookError:  # a stop that was asked for meanwhile
+        raise
     except Exception as error:  # the reader raises whatever it meets in a damaged or unknown file
         raise ModelError(f"The file {gguf} cannot be read as a model ({_first_line(error)}).") from error
     model.save_pretrained(folder)
@@ -274,6 +278,8 @@ def _from_hub(name: str) -> Path:
     wanted = ["*.safetensors", "*.json", "*.jinja", "tokenizer.model", "*.txt"]
     try:
         return Path(snapshot_download(name, allow_patterns=wanted))
+    except TunebookError:  # a stop that was asked for meanwhile
+        raise
     except Exception as error:  # no network, no such model, no right to it: the hub's own words say which
         raise ModelError(
             f"The model '{name}' is neither a folder here nor to be had from the hub ({_first_line(error)}).",

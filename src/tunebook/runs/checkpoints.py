@@ -67,9 +67,12 @@ def newest_good(folder: Path) -> Iterator[tuple[int, str]]:
             return
 
 
-def outlived(folder: Path, keep: int, also: set[int]) -> list[int]:
-    """The steps whose checkpoints are no longer kept: all but the newest `keep` and those in `also`."""
-    return [step for step in steps_saved(folder)[keep:] if step not in also]
+def outlived(folder: Path, step: int, keep: int, also: set[int]) -> list[int]:
+    """The steps whose checkpoints are no longer kept: all but the newest `keep` up to `step` and those in `also`.
+
+    What is newer than `step` was passed over by a resume, since it is damaged: it stays, and counts for nothing.
+    """
+    return [each for each in [s for s in steps_saved(folder) if s <= step][keep:] if each not in also]
 
 
 def remove(folder: Path, steps: Iterable[int]) -> None:

@@ -28,9 +28,9 @@ class Owner:
     host: str
 
     def alive(self) -> bool:
-        """Is that very process still there? On another host it is taken to be."""
+        """Is that very process still there, on this host?"""
         if self.host != socket.gethostname():
-            return True
+            return False
         try:
             process = psutil.Process(self.pid)
             return abs(_started(process) - self.started) < 2 and process.status() != psutil.STATUS_ZOMBIE
@@ -54,6 +54,26 @@ def read_owner(folder: Path) -> Owner | None:
         return Owner(int(value["pid"]), float(value["started"]), str(value["host"]))
     except (OSError, ValueError, TypeError, KeyError):
         return None
+
+
+def writer_of(folder: Path) -> Owner | None:
+    """The process that writes to `folder` now, None when nobody does.
+
+    Of one on another host the system's lock tells: it may be a container of before, whose name is gone with it.
+    """
+    owner = read_owner(folder)
+    if owner is None or owner.alive():
+        return owner
+    return owner if owner.host != socket.gethostname() and _is_locked(folder) else None
+
+
+def _is_locked(folder: Path) -> bool:
+    try:
+        with folder.joinpath("lock.json").open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager
@@ -81,8 +101,10 @@ def hold_lock(folder: Path) -> Iterator[Owner | None]:
             file.flush()
         except OSError as error:
             raise _unwritable(folder, error) from error
-        yield before
-        file.truncate(0)
+        try:
+            yield before
+        finally:
+            file.truncate(0)
 
 
 def _unwritable(folder: Path, error: OSError) -> RunError:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tunebook.files import read_json
 from tunebook.runs.events import Event, read_events
-from tunebook.runs.lock import read_owner
+from tunebook.runs.lock import writer_of
 from tunebook.runs.store import Run
 from tunebook.steps import STEP_IDS
 
@@ -29,11 +29,19 @@ class Status:
     epoch: float = 0.0
     eta_seconds: float | None = None
     last: dict[str, float | None] = field(default_factory=dict)
+    losses: dict[int, float | None] = field(default_factory=dict)  # validation loss by the step of its evaluation
     stopping: list[dict[str, Any]] = field(default_factory=list)
     checkpoints: dict[int, dict[str, Any]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    spent: float = 0.0  # seconds in which a process worked on it
     started: float | None = None
     updated: float | None = None
+
+    @property
+    def result_loss(self) -> float | None:
+        """Validation loss of the checkpoint that `monitor` chose, before that of the last evaluation."""
+        chosen = self.steps.get("monitor", {}).get("evidence", {}).get("checkpoint")
+        return self.losses.get(chosen, self.last.get("validation_loss"))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values with the keys that cli.md promises."""
@@ -50,9 +58,11 @@ class Status:
             "epoch": self.epoch,
             "eta_seconds": self.eta_seconds,
             "last": self.last,
+            "result_loss": self.result_loss,
             "stopping": self.stopping,
             "checkpoints": [{"step": step, **value} for step, value in sorted(self.checkpoints.items())],
             "warnings": self.warnings,
+            "spent": self.spent,
             "started": self.started,
             "updated": self.updated,
         }
@@ -60,27 +70,26 @@ class Status:
 
 def read_status(run: Run) -> Status:
     """Read a run's status; a run whose process is gone without a last word is `killed`."""
-    status = Status(run.name, str(run.folder), order=_order(run))
+    status = Status(run.name, str(run.folder), order=order_of(run))
     for event in read_events(run.events):
         apply(status, event)
-    if status.state == "running":
-        owner = read_owner(run.folder)
-        if owner is None or not owner.alive():
-            status.state = "killed"
-            status.reason = (
-                "Its process is gone without a word. "
-                f"`tunebook resume {run.name}` goes on from its newest good checkpoint."
-            )
-            for step in status.steps.values():
-                if step["state"] == "running":
-                    step["state"] = "failed"
+    if status.state == "running" and writer_of(run.folder) is None:
+        status.state = "killed"
+        status.reason = (
+            f"Its process is gone without a word. `tunebook resume {run.name}` goes on from its newest good checkpoint."
+        )
+        for step in status.steps.values():
+            if step["state"] == "running":
+                step["state"] = "failed"
     return status
 
 
 def apply(status: Status, event: Event) -> None:
     """Bring `status` up to `event`."""
-    kind = event.get("kind")
-    status.updated = event.get("time")
+    kind, time = event.get("kind"), event.get("time")
+    if status.state == "running" and status.updated and time and (kind, event.get("state")) != ("run", "started"):
+        status.spent += max(0.0, time - status.updated)
+    status.updated = time
     status.parts = event.get("parts", status.parts)
     if kind == "run":
         _apply_run(status, event)
@@ -96,6 +105,7 @@ def apply(status: Status, event: Event) -> None:
         status.last |= event["values"]
     elif kind == "evaluation":
         status.last |= event["values"]
+        status.losses[event["step"]] = event["values"].get("validation_loss")
         status.stopping = event.get("stopping", [])
     elif kind == "checkpoint":
         _apply_checkpoint(status, event)
@@ -123,7 +133,7 @@ def _apply_checkpoint(status: Status, event: Event) -> None:
         status.checkpoints.pop(step, None)
 
 
-def _order(run: Run) -> tuple[str, ...]:
+def order_of(run: Run) -> tuple[str, ...]:
     """The plan's order of steps; the usual one when the plan cannot be read."""
     try:
         return tuple(read_json(run.folder / "run.json").get("order") or STEP_IDS)

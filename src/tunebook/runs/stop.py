@@ -9,7 +9,7 @@ from typing import Any
 
 from tunebook.errors import TunebookError
 from tunebook.files import read_json, write_json
-from tunebook.runs.lock import read_owner
+from tunebook.runs.lock import writer_of
 from tunebook.runs.store import Run
 
 
@@ -24,8 +24,7 @@ class StopRequest:
 
 def ask_to_stop(run: Run, *, discard: bool) -> bool:
     """Ask the process that writes the run to end after its optimizer step; False when there is none."""
-    owner = read_owner(run.folder)
-    if owner is None or not owner.alive():
+    if writer_of(run.folder) is None:
         return False
     try:
         request_stop(run, discard=discard)

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -120,6 +121,7 @@ def trained_tokens(rows: Sequence[Row]) -> int:
     return sum(int(np.count_nonzero(np.asarray(row.trained)[1:])) for row in rows)
 
 
+@lru_cache(maxsize=2)  # a million examples take 10 ms to order, and each step asks
 def order_of_epoch(count: int, seed: int, epoch: int) -> np.ndarray:
     """The permutation of `count` examples in epoch `epoch` (from 0), a pure function of its arguments."""
     return np.random.Generator(np.random.PCG64([seed, epoch])).permutation(count)

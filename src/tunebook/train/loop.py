@@ -92,6 +92,7 @@ def train(job: Job, state: TrainState) -> str:
         )
         minutes = (state.seconds - state.evaluated_at) / 60
         due = schedule.due(state.step, job.steps_per_epoch, minutes)
+        state.owes_evaluation = bool(state.ended) or due  # should a worker be lost in the next line
         # clocks differ: the first worker decides for all
         state.ended, due, asked = job.workers.same((state.ended, due, job.asked_to_stop()))
         state.owes_evaluation = bool(state.ended) or due
@@ -223,9 +224,9 @@ def _evaluate(job: Job, state: TrainState, stopper: Stopper) -> str:
     job.engine.model.eval()
     measured = job.evaluate(state)
     job.engine.model.train()
-    seen = {name: sum(values) / len(values) for name, values in state.since_evaluation.items()}
+    seen = {name: total / count for name, (total, count, _) in state.since_evaluation.items()}
     if "memory" in seen:
-        seen["memory"] = max(state.since_evaluation["memory"])
+        seen["memory"] = state.since_evaluation["memory"][2]
     state.since_evaluation = {}
     loss = measured.get("validation_loss")
     best = loss is not None and (state.best_loss is None or loss < state.best_loss)
@@ -250,7 +251,8 @@ def _tell_step(job: Job, state: TrainState, values: dict[str, float], seconds: f
     values["throughput"] = values["tokens"] / seconds
     values |= memory_taken()
     for name, value in _for_rules(values).items():
-        state.since_evaluation.setdefault(name, []).append(value)
+        total, count, highest = state.since_evaluation.get(name, (0.0, 0, value))
+        state.since_evaluation[name] = (total + value, count + 1, max(highest, value))
     hidden = tuple(set(STEP_METRICS) - set(job.plan.metrics))
     shown = {name: value for name, value in values.items() if not name.startswith(hidden)}
     job.emit(

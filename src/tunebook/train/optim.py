@@ -62,14 +62,15 @@ def norms_by_group(
     Layers are told by the first number in a parameter's name and joined into at most `groups` groups of neighbours.
     """
     layers = {name: int(found[1]) for name in parameters if (found := re.search(r"\.(\d+)\.", name))}
-    size = -(-(max(layers.values(), default=0) + 1) // groups)
+    highest = max(layers.values(), default=0)
+    size = -(-(highest + 1) // groups)
     members: dict[str, list[Tensor]] = {}
     for name, parameter in parameters.items():
         if parameter.grad is None:
             continue
         if name in layers:
             first = layers[name] // size * size
-            last = min(first + size - 1, max(layers.values()))
+            last = min(first + size - 1, highest)
             group = f"layers {first}-{last}" if last > first else f"layer {first}"
         else:
             group = "embeddings" if re.search(r"embed|wte|wpe", name) else "head"

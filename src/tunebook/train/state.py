@@ -24,8 +24,10 @@ class TrainState:
     tokens: int = 0
     trained_tokens: int = 0
     seconds: float = 0.0  # of training, evaluations included, over all tries
+    base_seconds: dict[str, float] = field(default_factory=dict)  # that measuring the base took, before step 1
     parts: dict[str, float] = field(default_factory=dict)
-    since_evaluation: dict[str, list[float]] = field(default_factory=dict)  # step metrics seen since then
+    # of the step metrics since the last evaluation: sum, count, highest
+    since_evaluation: dict[str, tuple[float, int, float]] = field(default_factory=dict)
     recent: dict[str, list[float]] = field(default_factory=dict)  # losses and gradient norms of the last steps
     evaluated_at: float = 0.0  # `seconds` at the last evaluation
     evaluations: int = 0

@@ -51,6 +51,8 @@ class Stopper:
     def __init__(self, rules: Sequence[Rule], min_epochs: int, state: dict[str, Any] | None = None) -> None:
         self.rules, self.min_epochs = tuple(rules), min_epochs
         self.state: dict[str, Any] = state if state is not None else {}
+        for old in self.state.keys() - set(map(_key, self.rules)):
+            del self.state[old]  # of a rule that was changed between two tries
 
     def after_step(self, moment: Moment) -> str:
         """Look at budgets, and at step metrics counted in steps or minutes; returns why the run ends, or ''."""
@@ -62,19 +64,19 @@ class Stopper:
 
     def statuses(self) -> list[Status]:
         """Where each rule stands."""
-        return [self._status(i, rule) for i, rule in enumerate(self.rules)]
+        return [self._status(rule) for rule in self.rules]
 
     def _look(self, moment: Moment, places: list[int]) -> str:
         for i in places:
-            _observe(self.rules[i], moment, self.state.setdefault(str(i), {}))
+            _observe(self.rules[i], moment, self.state.setdefault(_key(self.rules[i]), {}))
         for i in places:
-            status = self._status(i, self.rules[i])
+            status = self._status(self.rules[i])
             if status.fired and (not _waits(self.rules[i]) or moment.epoch >= self.min_epochs):
                 return f"{status.rule}: {status.text}"
         return ""
 
-    def _status(self, i: int, rule: Rule) -> Status:
-        kept = self.state.get(str(i), {})
+    def _status(self, rule: Rule) -> Status:
+        kept = self.state.get(_key(rule), {})
         count = kept.get("count", 0)
         of = rule.amount if isinstance(rule, Budget) else rule.patience
         fired = bool(kept.get("past", False)) and count >= of - 1e-9
@@ -102,6 +104,11 @@ def describe(rule: Rule) -> str:
     return f"{name} on a plateau" if isinstance(rule, Plateau) else f"{name} getting worse"
 
 
+def _key(rule: Rule) -> str:
+    """What a rule's counter is kept under: all that it asks for, not the words that it was read from."""
+    return rule.model_dump_json(exclude={"source"})
+
+
 def _observe(rule: Rule, moment: Moment, kept: dict[str, Any]) -> None:
     """Bring one rule's counter up to `moment`. `kept`: {'since': moment by unit, 'count', 'past', 'best', 'last'}."""
     if isinstance(rule, Budget):
@@ -126,7 +133,7 @@ def _observe(rule: Rule, moment: Moment, kept: dict[str, Any]) -> None:
         if past != kept.get("past", False):
             kept["since"] = moment.at()
     kept["past"] = past
-    counted = extra if rule.unit in ("evaluations", "steps") or rule.patience <= 1 else 0
+    counted = extra if rule.unit in ("evaluations", "steps") else 0
     kept["count"] = (
         round(moment.at()[rule.unit] - kept.get("since", moment.at())[rule.unit] + counted, 9) if past else 0
     )

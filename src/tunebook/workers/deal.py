@@ -10,6 +10,7 @@ import numpy as np
 # size that few workers train, less in larger ones. Whole numbers, so that every worker deals alike.
 _TOKEN, _TRAINED = 4, 1
 _PASSES = 200
+_EXCHANGES = 1_000_000  # looked at in one pass; hands that offer more are even enough as they were dealt
 
 
 def costs_of(tokens: Sequence[int] | np.ndarray, trained: Sequence[int] | np.ndarray) -> np.ndarray:
@@ -40,6 +41,8 @@ def deal(costs: Sequence[int] | np.ndarray, workers: int) -> list[list[int]]:
 
 def _exchange(full: list[int], empty: list[int], cost: np.ndarray, gap: int) -> bool:
     """Give one example of `full` for one of `empty`, or for nothing, so that the gap shrinks most; else False."""
+    if gap < 2 or len(full) * len(empty) > _EXCHANGES:
+        return False
     given = cost[full][:, None]
     taken = np.append(cost[empty], 0)[None, :]
     left = np.abs(gap - 2 * (given - taken))

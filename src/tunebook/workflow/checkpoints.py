@@ -36,7 +36,7 @@ def save(context: Context, state: TrainState) -> None:
         context.emit("checkpoint", step=state.step, ok=False, best=False, message=str(error))
         return
     context.saved_step = state.step
-    removed = outlived(folder, context.plan.checkpoints.keep, {best_saved(context)})
+    removed = outlived(folder, state.step, context.plan.checkpoints.keep, {best_saved(context)})
     context.emit(
         "checkpoint",
         step=state.step,

@@ -22,11 +22,13 @@ from typing import Any
 
 import torch
 
+from tunebook.model.sources import loaded_bytes, read_config
 from tunebook.plan import when
 from tunebook.plan.schema import Plan
 from tunebook.workflow import timings
-from tunebook.workflow.hardware import keep_memory, threads_of_each
+from tunebook.workflow.hardware import has_gpu, keep_memory, threads_of_each
 from tunebook.workflow.measure import Measured
+from tunebook.workflow.memory import MICRO_BATCH_TOKENS, Shape, check_memory
 
 USUAL = {"small": "30 minutes to 2 hours", "medium": "2 to 8 hours", "large": "8 to 24 hours"}
 BAND = 1.8  # standard deviations to either side: some 93 of 100 runs
@@ -61,6 +63,9 @@ def size_of(examples: int) -> str:
 def make_estimate(plan: Plan) -> Estimate:
     """Measure a few moments of `plan` (absolute paths) on this machine and reckon the whole run from them."""
     keep_memory()
+    if not has_gpu():  # before the weights are read
+        shape = Shape.of(read_config(plan.model.name), loaded_bytes(plan.model.name))
+        check_memory(plan, shape, longest=0, per_step=0, usual=MICRO_BATCH_TOKENS["cpu"])
     factors = Measured(plan).factors()
     counts = _counts(plan, factors)
     reckoned = reckon(plan, factors | counts)
@@ -77,7 +82,7 @@ def make_estimate(plan: Plan) -> Estimate:
         factors["optimizer_steps"],
         {"low": expected * math.exp(-off), "expected": expected, "high": expected * math.exp(off)},
         factors.pop("memory_bytes"),
-        round(kept * counts["checkpoint_bytes"] + len(plan.export.formats) * factors["weights_bytes"]),
+        round(kept * counts["checkpoint_bytes"] + _exported_bytes(plan, factors)),
         {
             **factors,
             **counts,
@@ -85,6 +90,12 @@ def make_estimate(plan: Plan) -> Estimate:
             "parts": {name: round(value, 1) for name, value in parts.items()},
         },
     )
+
+
+def _exported_bytes(plan: Plan, factors: Mapping[str, Any]) -> float:
+    """What the exports take: the adapter by itself, else the weights in float32; all GGUF files together about that."""
+    adapter = 4 * factors["trainable_parameters"]
+    return float(sum(adapter if each == "adapter" else factors["weights_bytes"] for each in plan.export.formats))
 
 
 def estimate_on_workers(plan: Plan, workers: int) -> Estimate:

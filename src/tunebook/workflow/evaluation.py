@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.generate import Answer, generate
 from tunebook.evaluate.heldout import HeldOut, held_out_loss
 from tunebook.evaluate.mode import device_of
-from tunebook.evaluate.retention import Probes, Question, load_probes, measure_retention
+from tunebook.evaluate.retention import Probes, Question, load_probes, measure_retention, tokens_at_once
 from tunebook.evaluate.scores import corpus_scores
+from tunebook.plan.schema import Plan
 from tunebook.workflow.context import Context
 from tunebook.workflow.out_of_memory import within_memory
 
@@ -57,10 +60,16 @@ def measure_held_out(context: Context) -> HeldOut:
     return HeldOut.of(context.workers.share(rows, examples.lengths[rows].tolist(), read))
 
 
+def answered_rows(rows: np.ndarray, plan: Plan) -> np.ndarray:
+    """Which of the held-out `rows` are answered: drawn by the plan's seed, since a file may be sorted by topic."""
+    drawn = np.random.default_rng(plan.training.seed).permutation(rows)[: plan.evaluation.prompts]
+    return np.sort(drawn)
+
+
 def answer_prompts(context: Context, step: int) -> dict[str, float]:
     """Answer the held-out prompts as the model stands, write them down, and score them where the plan asks."""
     plan = context.plan
-    rows = context.validation_rows[: plan.evaluation.prompts]
+    rows = answered_rows(context.validation_rows, plan)
     if not len(rows):
         return {}
     examples = [context.validation_examples[int(row)] for row in rows]
@@ -108,7 +117,11 @@ def measure_retention_of(context: Context, name: str) -> None:
     def ask(mine: Sequence[Question | str]) -> list[tuple[float, float]]:
         questions = tuple(each for each in mine if isinstance(each, Question))
         prose = tuple(each for each in mine if isinstance(each, str))
-        part = measure_retention(context.model, context.tokenizer, Probes(questions, prose), tell)
+
+        def read(tokens: int) -> Retention:
+            return measure_retention(context.model, context.tokenizer, Probes(questions, prose), tell, tokens)
+
+        part = within_memory(context, "general ability", tokens_at_once(context.model), read)
         return [*zip(part.correct, part.weight, strict=True), *part.prose]
 
     items: list[Question | str] = [*probes.questions, *probes.prose]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunebook.errors import TunebookError
+from tunebook.errors import Stopped, TunebookError
 from tunebook.evaluate.judge import judge_run
 from tunebook.evaluate.report import write_report
 from tunebook.export.steps import deploy_check, export_run
@@ -86,6 +86,8 @@ def _ask_judge(context: Context) -> None:
         return
     try:
         judge_run(context.run.folder, address, context.progress("judge model"))
+    except Stopped:
+        raise
     except TunebookError as error:
         context.emit("warning", code="judge", message=str(error))
 

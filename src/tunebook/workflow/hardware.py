@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,6 @@ def probe(folder: Path | None = None) -> dict[str, Any]:
     """Device, cores, memory and free disk (where `folder` is or will be) in bytes, precisions, versions."""
     import torch
 
-    memory = psutil.virtual_memory()
     place = (folder or Path.cwd()).absolute()
     there = next(path for path in (place, *place.parents) if path.exists())
     return {
@@ -26,8 +26,8 @@ def probe(folder: Path | None = None) -> dict[str, Any]:
         "device_name": _device_name(),
         "cores": _cores(),
         "threads": torch.get_num_threads(),
-        "memory_bytes": memory.total,
-        "memory_free_bytes": memory.available,
+        "memory_bytes": memory_bytes(),
+        "memory_free_bytes": psutil.virtual_memory().available,
         "disk_free_bytes": shutil.disk_usage(there).free,
         "precisions": precisions(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -35,6 +35,19 @@ def probe(folder: Path | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": versions(),
     }
+
+
+# where a container's kernel says how much memory it may use: cgroups of version 2 and 1
+_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+
+def memory_bytes() -> int:
+    """Memory of this machine, or of the container that this process is in where that may use less."""
+    found = [psutil.virtual_memory().total]
+    for path in _LIMITS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            found.append(int(path.read_text()))
+    return min(found)
 
 
 def threads_of_each(workers: int) -> int:

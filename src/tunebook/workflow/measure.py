@@ -20,7 +20,7 @@ from tunebook.evaluate.heldout import held_out_loss
 from tunebook.evaluate.retention import Probes, load_probes, measure_retention
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.model.four_bits import weight_count
-from tunebook.model.sources import cache_folder, load_model, load_tokenizer, weights_bytes
+from tunebook.model.sources import cache_folder, load_model, load_tokenizer, loaded_bytes
 from tunebook.plan.schema import Plan
 from tunebook.train.batches import steps_per_epoch
 from tunebook.train.forward import make_engine
@@ -28,6 +28,7 @@ from tunebook.train.loop import Job, optimizer_step
 from tunebook.train.memory import memory_taken
 from tunebook.train.optim import make_optimizer
 from tunebook.train.state import TrainState
+from tunebook.workflow.evaluation import answered_rows
 from tunebook.workflow.hardware import pick_device
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
@@ -85,7 +86,7 @@ class Measured:
             "retention_seconds": ability,
             "parameters": weight_count(self.model),
             "trainable_parameters": sum(p.numel() for p in self.parameters.values()),
-            "weights_bytes": weights_bytes(self.plan.model.name),
+            "weights_bytes": loaded_bytes(self.plan.model.name),
         }
 
     def _training(self) -> dict[str, Any]:
@@ -134,7 +135,7 @@ class Measured:
 
     def _answer_seconds(self) -> float:
         """All prompts answered up to the limit; fewer tokens are asked for where that takes long."""
-        rows = self.held_out[: self.plan.evaluation.prompts]
+        rows = answered_rows(self.held_out, self.plan)
         prompts = [self.validation[int(row)].prompt_ids.tolist() for row in rows]
 
         def work(tokens: int) -> None:

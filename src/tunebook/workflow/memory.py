@@ -10,11 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
-
 from tunebook.errors import RunError
 from tunebook.model.fused import KNOWN
 from tunebook.plan.schema import Plan
+from tunebook.workflow.hardware import memory_bytes
 
 # Tokens through the model at once where the plan names none. More does not make a CPU faster, and one number for every
 # machine makes two runs of one plan equal to the bit.
@@ -46,7 +45,7 @@ class Shape:
         embedding = 4 * tables * int(config.get("vocab_size") or 0) * width
         slides = config.get("sliding_window") and config.get("use_sliding_window", True)
         known = KNOWN.keys() & set(config.get("architectures") or ())
-        fused = bool(known) and not slides and not config.get("attention_dropout")
+        fused = bool(known) and not slides
         return Shape(layers, width, inner, weights_bytes, min(embedding, weights_bytes), fused)
 
     def held_bytes(self, quantization: str | None) -> float:
@@ -91,7 +90,7 @@ def check_memory(
     `per_step`: tokens of the fullest optimizer step.
     """
     tokens, gpu = max(longest, min(micro_batch_tokens(plan, usual), per_step)), gpu_bytes is not None
-    there = float(psutil.virtual_memory().total) if gpu_bytes is None else gpu_bytes
+    there = float(memory_bytes()) if gpu_bytes is None else gpu_bytes
     needed = needed_bytes(plan, shape, tokens, gpu=gpu)
     if needed <= there:
         return

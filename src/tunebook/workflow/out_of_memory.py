@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from tunebook.errors import TrainingError
 from tunebook.evaluate.heldout import held_out_loss
 from tunebook.train.loop import Job, out_of_memory, rehearse
 from tunebook.workflow.context import Context
@@ -18,7 +19,7 @@ FEWEST_TOKENS = 32  # memory that does not hold so few holds nothing
 def rehearse_longest(context: Context, job: Job) -> None:
     """Take the longest examples through training and evaluation before step 1: in hour three it would be too late."""
     longest = [context.examples[int(row)] for row in _longest(context.examples, context.train_rows, context)]
-    rehearse(job, context.state, longest)
+    rehearse(job, context.state, longest * context.workers.world)  # each worker takes as many in training
     held_out = _longest(context.validation_examples, context.validation_rows, context)
     context.engine.model.eval()
     within_memory(
@@ -49,8 +50,14 @@ def within_memory(context: Context, what: str, tokens: int, work: Callable[[int]
         try:
             return work(tokens)
         except (MemoryError, RuntimeError) as error:
-            if context.workers.sharded or not out_of_memory(error) or tokens < 2 * FEWEST_TOKENS:
+            if context.workers.sharded or not out_of_memory(error):
                 raise
+            if tokens < 2 * FEWEST_TOKENS:
+                raise TrainingError(
+                    f"Memory ran out in {what}, with as few as {tokens} tokens at once.",
+                    kept="The last good checkpoint is kept.",
+                    do="Close other programs, lower data.max_length, or use a smaller model.",
+                ) from error
         tokens = context.at_once[what] = tokens // 2
         message = f"Memory ran out in {what}; at most {tokens} tokens go through the model at once there now."
         context.emit("warning", code="out_of_memory", message=message)

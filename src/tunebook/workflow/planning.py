@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tunebook.data.gate import Checked, examine
-from tunebook.data.read import open_source
+from tunebook.data.open import open_data
 from tunebook.data.split import split
 from tunebook.data.survey import Settings
 from tunebook.data.template import chat_template
@@ -62,7 +62,7 @@ def plan_run(
         plan = compile_plan(*first, _from(folder, data), _model_from(folder, model), settings, others=others)
     for path in _data_files(plan, folder) if plan else [Path(data)]:
         with _gathered(faults):
-            open_source(path, plan.data.columns if plan else None)
+            open_data(path, plan.data.columns if plan else None)
     with _gathered(faults):
         find_model(_model_here(plan, folder) if plan else model)
     if faults or plan is None:
@@ -127,7 +127,7 @@ def find_facts(plan: Plan, folder: Path) -> Facts:
     DataError when no row can be trained.
     """
     paths, columns = _data_files(plan, folder), plan.data.columns
-    size = sum(file.stat().st_size for path in paths for file in open_source(path, columns).files)
+    size = sum(file.stat().st_size for path in paths for file in open_data(path, columns).files)
     tokenizer = tokenizer_at_hand(_model_here(plan, folder)) if size <= _LARGE else None
     settings = Settings(plan.data.max_length, plan.data.too_long, plan.data.duplicates)
     checked = [examine(path, columns, tokenizer, settings, cache_folder() / "data") for path in paths]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tunebook.errors import RunError
+from tunebook.errors import CheckpointError, RunError
 from tunebook.files import read_json
 from tunebook.model.adapters import make_trainable, trainable_parameters
 from tunebook.model.sources import load_model, load_tokenizer, weights_sha256
@@ -16,13 +16,23 @@ from tunebook.workflow.hardware import pick_device
 
 
 def result_step(run: Run) -> int:
-    """The step of the run's result: what `monitor` chose, else its newest good checkpoint."""
+    """The step of the run's result: what `monitor` chose; before that its newest good checkpoint.
+
+    CheckpointError when the one chosen is damaged: another one is not what was measured.
+    """
     folder = run.checkpoints
     path = run.folder / "evaluation" / "result.json"
-    chosen = read_json(path)["step"] if path.exists() else None
-    for step in [chosen, *steps_saved(folder)]:
-        if step is not None and not damage(folder, step):
-            return int(step)
+    if path.exists() and (step := read_json(path)["step"]) is not None:
+        if wrong := damage(folder, step):
+            raise CheckpointError(
+                f"The checkpoint of step {step}, the result of '{run.name}', is damaged: {wrong}.",
+                kept="Its report and what was exported before stand.",
+                do=f"Put its folder back, or use another checkpoint: `tunebook compare {run.name}@STEP`.",
+            )
+        return int(step)
+    for step in steps_saved(folder):
+        if not damage(folder, step):
+            return step
     raise RunError(
         f"The run '{run.name}' has no good checkpoint yet.", do="Wait for its first evaluation, or resume it."
     )

@@ -34,6 +34,8 @@ SHORT: dict[str, Any] = {
     "evaluation.retention": False,
     "stopping.rules": [],
     "export.formats": [],
+    "trackers": [],
+    "quality.judge": None,
     "data.validation_share": 1e-9,  # one group of examples is held out, however small the share
     "data.validation_path": None,
 }
@@ -93,7 +95,7 @@ def _values(row: dict[str, Any]) -> dict[str, float]:
 
 
 def _start(run: Run) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "tunebook", "resume", str(run.folder)]
+    command = [sys.executable, "-P", "-m", "tunebook", "resume", str(run.folder)]
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )

@@ -71,17 +71,30 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
     _check_extras(plan)
     name = name or free_name(Path(plan.data.path).stem, runs)
     check_free(name, runs)
-    shape = Shape.of(read_config(plan.model.name), loaded_bytes(plan.model.name))
+    config = read_config(plan.model.name)
+    shape = Shape.of(config, loaded_bytes(plan.model.name))
     usual = MICRO_BATCH_TOKENS["cpu"]
     gpu = has_gpu()  # what its memory holds is asked when torch is there: in the step that loads the model
     if not gpu:
         check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
     tokenizer = load_tokenizer(plan.model.name)
     lengths = check_data(plan.data, Path.cwd(), tokenizer, cache_folder() / "data").examples.lengths
+    _check_positions(plan, config, int(lengths.max()))
     if not gpu:
         fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
         check_memory(plan, shape, int(lengths.max()), fullest, usual)
     return create_run(name, runs, plan, texts)
+
+
+def _check_positions(plan: Plan, config: dict[str, Any], longest: int) -> None:
+    """RunError when an example is longer than the model has positions for."""
+    most = config.get("max_position_embeddings") or config.get("n_positions") or longest
+    if longest > most:
+        raise RunError(
+            f"The longest example has {longest:,} tokens, and {plan.model.name} was made for {most:,} at most.",
+            kept="Nothing was started.",
+            do=f"Set data.max_length to {most}; data.too_long says what becomes of longer rows.",
+        )
 
 
 def _check_extras(plan: Plan) -> None:
@@ -100,7 +113,7 @@ def _check_extras(plan: Plan) -> None:
 def start_detached(run: Run, options: Sequence[str] = ()) -> int:
     """Start the run in a session of its own, its words going to `run.log`; returns the process id."""
     with (run.folder / "run.log").open("ab") as log:
-        command = [sys.executable, "-m", "tunebook", "resume", str(run.folder), *options]
+        command = [sys.executable, "-P", "-m", "tunebook", "resume", str(run.folder), *options]
         child = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=run.folder
         )

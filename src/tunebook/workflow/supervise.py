@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -24,7 +24,7 @@ from tunebook.evaluate.report import renew_report
 from tunebook.files import read_json
 from tunebook.runs.checkpoints import saved_at, steps_saved
 from tunebook.runs.events import Event, EventTail, EventWriter
-from tunebook.runs.lock import hold_lock, read_owner
+from tunebook.runs.lock import hold_lock, writer_of
 from tunebook.runs.status import read_status
 from tunebook.runs.store import Run
 from tunebook.workers.options import WorkerOptions
@@ -65,7 +65,7 @@ def _one_try(
     with tempfile.TemporaryDirectory() as aside, (run.folder / "run.log").open("ab") as log:
         word = Path(aside) / "word.json"
         inner = ["resume", str(run.folder), *replace(options, restarts=0).arguments()]
-        command = [sys.executable, "-m", "tunebook.workers.agent", str(options.workers), str(word), *inner]
+        command = [sys.executable, "-P", "-m", "tunebook.workers.agent", str(options.workers), str(word), *inner]
         tail = EventTail(run.events)
         child = subprocess.Popen(
             command,
@@ -86,7 +86,8 @@ def _one_try(
 def _show(tail: EventTail, watchers: list[Callable[[Event], None]]) -> None:
     for event in tail.new():
         for watch in watchers:
-            watch(event)
+            with suppress(OSError):  # whoever watched is gone; the run goes on
+                watch(event)
 
 
 @contextmanager
@@ -95,8 +96,8 @@ def _pass_on_signals(run: Run, child: subprocess.Popen[bytes]) -> Iterator[list[
     asked: list[int] = []
 
     def pass_on(number: int, _: FrameType | None) -> None:
-        owner = read_owner(run.folder)
-        if asked or owner is None or not owner.alive():
+        owner = writer_of(run.folder)
+        if asked or owner is None:
             child.terminate()
         else:
             os.kill(owner.pid, number)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tunebook.model.sources import weights_bytes
+from tunebook.model.sources import loaded_bytes
 from tunebook.plan import when
 from tunebook.plan.schema import Plan
 from tunebook.runs.status import read_status
@@ -25,7 +25,7 @@ class TimeLeft:
         self.looks_ahead = _ahead(evaluated, steps)
         self.saves_ahead = _ahead(checkpoint_steps(plan, steps, evaluated), steps)
         load = read_status(run).steps.get("load", {}).get("seconds") or 0.0
-        weights = weights_bytes(plan.model.name, run.folder)
+        weights = loaded_bytes(plan.model.name, run.folder)
         reckoned = reckon(plan, {**looked, "load_seconds": load, "weights_bytes": weights})
         parts = timings.corrected(reckoned, timings.pairs(plan.model.name))
         self.look = parts["evaluations"]  # one of them, until the run has seen its own

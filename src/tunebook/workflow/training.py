@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tunebook.errors import WorkerLost
+from tunebook.plan.rules.types import Gap
+from tunebook.plan.schema import Plan
 from tunebook.runs.checkpoints import saved_at, steps_saved
 from tunebook.train.loop import Job, train
+from tunebook.train.stopping import STEP_METRICS, describe
 from tunebook.workflow.checkpoints import continue_from_checkpoint, save
 from tunebook.workflow.context import Context
 from tunebook.workflow.evaluation import evaluate, measure_base
@@ -33,11 +36,12 @@ def run_training(context: Context) -> dict[str, Any]:
         asked_to_stop=context.asked_to_stop,
         workers=context.workers,
     )
-    looked: dict[str, float] = {}
+    for words in unwatched(plan, held_out=bool(len(context.validation_rows))):
+        context.emit("warning", code="rule_not_watched", message=words)
     if context.state.step == 0:
         rehearse_longest(context, job)
-        looked = measure_base(context)
-    job.time_left = TimeLeft(context.run, plan, job.steps, job.steps_per_epoch, looked)
+        context.state.base_seconds = measure_base(context)
+    job.time_left = TimeLeft(context.run, plan, job.steps, job.steps_per_epoch, context.state.base_seconds)
     try:
         reason = train(job, context.state)
     except WorkerLost as error:
@@ -53,6 +57,18 @@ def run_training(context: Context) -> dict[str, Any]:
         "trained_tokens": context.state.trained_tokens,
         "seconds": round(context.state.seconds, 1),
     }
+
+
+def unwatched(plan: Plan, *, held_out: bool) -> list[str]:
+    """A sentence for each stopping rule whose numbers this run will not measure."""
+    measured = {*STEP_METRICS, *(("validation_loss", *plan.metrics) if held_out else ())}
+    found = []
+    for rule in plan.stopping.rules:
+        metric = "validation_loss" if isinstance(rule, Gap) else getattr(rule, "metric", None)
+        if metric and metric not in measured:
+            why = f"{metric} is not among the metrics of the plan" if held_out else "nothing is held out to measure on"
+            found.append(f"The stopping rule '{describe(rule)}' cannot stop this run: {why}.")
+    return found
 
 
 def _saved_after_loss(context: Context, error: WorkerLost) -> WorkerLost:

@@ -20,8 +20,8 @@ from tunebook.runs.metrics import metric_rows
 from tunebook.runs.status import read_status
 from tunebook.runs.store import Run
 
-# what of report.json follows from the run's record alone; reviews and a judge's words may come later
-_FROM_RECORD = ("settings", "indicators", "end", "curves", "answers", "regressions", "lengths", "export")
+# what of report.json follows from the run's record alone; reviews, a judge's words and exports may come later
+_FROM_RECORD = ("settings", "indicators", "end", "curves", "answers", "regressions", "lengths")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ def _files(run: Run) -> Iterator[Fault | None]:
     except TunebookError as error:
         yield Fault("plan.yaml", str(error))
     for path in sorted(run.folder.rglob("*.json")):
-        if "checkpoints" in path.parts or path.name == "lock.json":
+        if "checkpoints" in path.relative_to(run.folder).parts or path.name == "lock.json":
             continue
         try:
             read_json(path)
