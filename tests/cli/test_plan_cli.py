@@ -262,6 +262,23 @@ def test_a_plan_that_a_hand_edited_is_kept_beside_the_new_one(place: Path) -> No
     assert load_plan(file).lora.rank == 16
 
 
+def test_whatever_else_lies_where_the_plan_goes_is_kept_too_and_nothing_kept_is_written_over(place: Path) -> None:
+    assert plan("answers.yaml", "-o", "plan.yaml").code == 0
+    file = place / "plan.yaml"
+    for number, text in enumerate(("# mine\n" + file.read_text().replace("rank: 16", "rank: 4", 1), "model: ]"), 1):
+        file.write_text(text)
+        assert "it is kept in" in plan("answers.yaml", "-o", "plan.yaml").err
+        assert (place / f"plan.yaml.before{'-2' if number == 2 else ''}").read_text() == text
+    assert "kept in" not in plan("answers.yaml", "-o", "plan.yaml").err
+
+
+def test_a_mix_of_data_sets_is_planned_like_a_file(place: Path) -> None:
+    (place / "mix.yaml").write_text("datasets:\n  - path: rows.jsonl\n")
+    done = call("plan", "answers.yaml", "--data", "mix.yaml", "--model", "smollm2-135m", "-o", "plan.yaml")
+    assert done.code == 0, done.err
+    assert load_plan(place / "plan.yaml").data.path == "mix.yaml"
+
+
 def test_prose_reaches_plan_and_view(place: Path) -> None:
     text = (place / "answers.yaml").read_text()
     name = "what-criteria-will-trigger-early-stopping"

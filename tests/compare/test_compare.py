@@ -19,9 +19,11 @@ from tunebook.compare.sides import find_side
 from tunebook.errors import DataError, ModelError, PlanError, RunError
 from tunebook.evaluate.review import Item, judge_answer
 from tunebook.files import read_json, write_json
+from tunebook.model.four_bits import FourBitLinear
 from tunebook.pages.answers import Answers as PageAnswers
 from tunebook.pages.answers import load_answers
 from tunebook.pages.catalog import load_page
+from tunebook.plan.files import save_plan
 from tunebook.runs.store import Run
 from tunebook.versions.store import RECORD
 
@@ -117,6 +119,19 @@ def test_verdicts_of_people_are_wins_ties_and_losses_against_the_base_only(
     plain = find_side(made.plan().model.name, tmp_path)
     assert review_verdicts(tuned, plain) == told, "the base by its own name"
     assert review_verdicts(tuned, early) is None
+
+
+def test_the_base_of_a_run_in_4_bits_is_the_rounded_one(made: Run, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "tiny-1"
+    shutil.copytree(made.folder, folder)
+    plan = made.plan()
+    rounded = plan.model_copy(update={"model": plan.model.model_copy(update={"quantization": "nf4"})})
+    save_plan(rounded, folder / "plan.yaml")
+    load = find_side("tiny-1@base", tmp_path).load
+    assert load is not None
+    assert any(isinstance(module, FourBitLinear) for module in load()[0].modules())
 
 
 def test_questions_that_a_side_was_trained_on_are_told(made: Run, runs: Path, tmp_path: Path) -> None:

@@ -71,3 +71,19 @@ def test_the_licence_is_the_bases_own_word_or_unknown(tmp_path: Path) -> None:
     assert licence_of("base", tmp_path) == "mit"
     (tmp_path / "README.md").write_text("# A model\n\nlicense: gpl\n")
     assert licence_of("base", tmp_path) is None
+
+
+def test_the_plan_in_an_export_names_no_place_and_no_address() -> None:
+    shown = plan_text(
+        make_plan(
+            {
+                "model": {"name": "/home/ann/models/base"},
+                "data": {"path": "/home/ann/pairs.jsonl"},
+                "evaluation": {"tasks": ["/home/ann/tasks/own.yaml", "hellaswag"]},
+                "quality": {"judge": "http://10.0.0.7:8000/v1?key=abc"},
+            }
+        )
+    )
+    assert "/home/ann" not in shown
+    assert "10.0.0.7" not in shown
+    assert "own.yaml" in shown

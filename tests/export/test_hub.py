@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,8 +24,8 @@ def folder(tmp_path: Path) -> Path:
 class Hub:
     """What the hub was asked to do; `refusal` is what it says instead."""
 
-    def __init__(self, refusal: str = "") -> None:
-        self.refusal = refusal
+    def __init__(self, refusal: str = "", *, there: str = "") -> None:
+        self.refusal, self.there = refusal, there
         self.asked: list[dict[str, Any]] = []
 
     def create_repo(self, name: str, **how: Any) -> str:
@@ -32,6 +33,9 @@ class Hub:
             raise ConnectionError(self.refusal)
         self.asked.append({"name": name, **how})
         return f"https://hub.example/{name}"
+
+    def model_info(self, name: str) -> Any:
+        return SimpleNamespace(private=self.there != "public")
 
     def upload_folder(self, **how: Any) -> None:
         self.asked.append(how)
@@ -76,3 +80,15 @@ def test_names_and_adapters_that_the_hub_has_no_use_for_are_refused_first(tmp_pa
 
 def test_public_without_push_is_bad_usage() -> None:
     assert call("export", "run", "--public").code == 2
+
+
+def test_a_repository_that_is_there_and_public_gets_nothing_unless_public_is_said(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub = Hub(there="public")
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: hub)
+    with pytest.raises(ExportError, match=r"on the hub already, and public. Nothing was sent"):
+        push(folder, "ann/house", public=False, say=lambda _: None)
+    assert not any("folder_path" in asked for asked in hub.asked)
+    push(folder, "ann/house", public=True, say=lambda _: None)
+    assert hub.asked[-1]["folder_path"] == folder

@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from tests.export.making import NEW_TOKENS, finished_run, prompts_of
+from tests.export.making import NEW_TOKENS, STEP, finished_run, prompts_of
 from tests.tiny import save_tiny, tiny_tokenizer
-from tunebook.errors import ExportError
+from tunebook.errors import CheckpointError, ExportError
 from tunebook.export.check import work
 from tunebook.export.deploy import compare_answers, deploy_check
 from tunebook.export.staging import damage, hashes, manifest_of
 from tunebook.export.steps import export_run
 from tunebook.files import read_json, write_json
 from tunebook.runs.store import Run
-from tunebook.workflow.result import load_tuned
+from tunebook.workflow.result import load_tuned, result_step
 
 pytestmark = pytest.mark.slow  # seconds together
 
@@ -195,3 +195,11 @@ def test_tokens_of_the_reference_tokenizer_are_those_of_the_export(exported: Run
 
     found = AutoTokenizer.from_pretrained(exported.folder / "export" / "safetensors")
     assert prompts_of(found) == prompts_of(tiny_tokenizer())
+
+
+def test_a_result_that_is_damaged_is_named_and_no_other_checkpoint_stands_in_for_it(copied: Run) -> None:
+    shutil.copytree(copied.checkpoints / f"step-{STEP}", copied.checkpoints / "step-3", dirs_exist_ok=True)
+    weights = copied.checkpoints / f"step-{STEP}" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-10])
+    with pytest.raises(CheckpointError, match=f"step {STEP}, the result of 'tiny-1', is damaged: weights.safetensors"):
+        result_step(copied)

@@ -17,13 +17,15 @@ from tests.export.making import LIVELY, plan_for, tuned_model
 from tests.tiny import CHATML, save_tiny, tiny_model, tiny_tokenizer
 from tunebook.errors import ExportError
 from tunebook.export.weights import merged_tensors, write_adapter, write_merged
+from tunebook.files import read_json
 
 ROW = torch.tensor([[1, 5, 9, 33, 77, 101, 250, 2, 14, 60]])
 
 
 def adapted(**settings: Any) -> Any:
-    model = get_peft_model(tiny_model(**(LIVELY | settings)), LoraConfig(r=4, target_modules="all-linear"))
+    base = tiny_model(**(LIVELY | settings))
     torch.manual_seed(3)
+    model = get_peft_model(base, LoraConfig(r=4, target_modules="all-linear"))
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -169,7 +171,8 @@ def test_an_adapter_has_the_same_bytes_whatever_the_order_of_its_modules(tmp_pat
             if "lora" in key:
                 torch.nn.init.normal_(value)
         (tmp_path / name).mkdir()
-        write_adapter(model, tiny_tokenizer(), tmp_path / name, {})
+        write_adapter(model, tiny_tokenizer(), tmp_path / name, {"name": "owner/base"})
+    assert read_json(tmp_path / "a" / "adapter_config.json")["base_model_name_or_path"] == "owner/base"
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
 
 

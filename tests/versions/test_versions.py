@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.cli.call import call
 from tests.tiny import save_tiny
+from tunebook.cli import serve
 from tunebook.errors import ModelError, RunError
 from tunebook.export.staging import staged
 from tunebook.files import read_json, write_json
@@ -19,6 +21,7 @@ from tunebook.runs.events import EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.store import Run, create_run, open_run
 from tunebook.versions import promote as promotion
+from tunebook.versions import uses
 from tunebook.versions.promote import promote
 from tunebook.versions.store import find_version, lineage, list_versions, open_version, rollback, versions_folder
 from tunebook.versions.uses import check_run_unused, remove_version
@@ -282,3 +285,33 @@ def test_the_command_line_promotes_lists_and_rolls_back(runs: Path) -> None:
     assert "current" in shown
     assert "only German" in shown
     assert call("versions", "rm", "house@2").code == 0
+
+
+def test_a_version_is_removed_on_a_full_disk_which_has_room_for_its_line_then(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    promote(finished(runs), "house", "")
+    promote(finished(runs, "house-2", seed=1), "house", "")
+    place = versions_folder(runs)
+    (place / ".trash-left-by-a-crash").mkdir()
+    true = uses.write_line
+
+    def write(*given: Any) -> None:
+        if list(place.glob(".trash-*")):
+            raise OSError(28, "No space left on device")
+        true(*given)
+
+    monkeypatch.setattr(uses, "write_line", write)
+    remove_version("house@1", runs)
+    assert [version.title for version in list_versions(runs)] == ["house@2"]
+    assert list(place.glob(".trash-*")) == []
+
+
+def test_chat_and_serve_know_the_versions_of_the_folder_that_they_are_told(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    promote(finished(runs), "house", "")
+    monkeypatch.setenv("TUNEBOOK_RUNS", str(tmp_path / "others"))
+    assert call("chat", "house", "--once", "Hi", "--max-new-tokens", "4", "--runs", str(runs)).code == 0
+    assert serve._what("house", str(runs))[0] == find_version("house", runs).folder  # type: ignore[union-attr]
+    assert "no version and no model of that name" in call("chat", "house", "--once", "Hi").err

@@ -76,22 +76,25 @@ def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) ->
     from tunebook.export.talk import Talker
     from tunebook.model.sources import find_model, load_model, load_tokenizer
     from tunebook.runs.store import is_run, open_run, runs_folder
+    from tunebook.versions.store import find_version
     from tunebook.workflow.hardware import pick_device
     from tunebook.workflow.result import load_tuned
 
     runs = runs_folder(runs_dir)
     if not is_run(name, runs):
+        version = find_version(name, runs)
         try:
-            find_model(name)
+            place = str(version.folder) if version else find_model(name).name
         except TunebookError as error:
             raise type(error)(
-                f"There is no run '{name}' in {runs} and no model of that name.",
-                do="`tunebook runs` lists the runs; a model is a folder, a .gguf file, a hub id or smollm2-135m.",
+                f"There is no run '{name}' in {runs}, and no version and no model of that name.",
+                do="`tunebook runs` and `tunebook versions list` show them; a model is a folder, a .gguf file, a hub id "
+                "or smollm2-135m.",
             ) from error
         if with_base or step:
             raise click.UsageError(f"--with-base and --step need a run; '{name}' is a model.")
         say(f"Loading {name} ...")
-        return [Talker(name, load_model(name).to(pick_device()), load_tokenizer(name))]
+        return [Talker(name, load_model(place).to(pick_device()), load_tokenizer(place))]
     run = open_run(name, runs)
     say(f"Loading {f'checkpoint {step}' if step else 'the result'} of '{run.name}' ...")
     model, tokenizer = load_tuned(run, step)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -121,19 +123,26 @@ def _readers(paths: Sequence[Path], page_name: str | None) -> dict[str, Callable
 
 
 def _keep_hand_edits(output: Path) -> None:
-    """A plan at the same place that somebody edited is kept beside the new one."""
+    """What lies at the same place is kept beside the new plan, unless it is a plan as Tunebook wrote it."""
     from tunebook.errors import PlanError
-    from tunebook.plan.files import load_plan, save_plan
+    from tunebook.plan.files import load_plan
     from tunebook.plan.view import explained
 
-    try:
-        old = load_plan(output)
-    except PlanError:
+    if not output.is_file():
         return
-    if any(origin == "hand" for _, _, origin, _ in explained(old)):
-        aside = output.with_name(f"{output.name}.before")
-        save_plan(old, aside)
-        say(f"The plan that was in {output} had been edited by hand; it is kept in {aside}.")
+    try:
+        what = "The plan that was in {} had been edited by hand"
+        if not any(origin == "hand" for _, _, origin, _ in explained(load_plan(output))):
+            return
+    except PlanError:
+        what = "What was in {} is no plan that can be read"
+    number = next(number for number in itertools.count(1) if not _aside(output, number).exists())
+    shutil.copy2(output, _aside(output, number))
+    say(f"{what.format(output)}; it is kept in {_aside(output, number)}.")
+
+
+def _aside(output: Path, number: int) -> Path:
+    return output.with_name(f"{output.name}.before" + (f"-{number}" if number > 1 else ""))
 
 
 def _draw(planned: Any) -> None:

@@ -27,6 +27,12 @@ def status(run: str, runs_dir: str | None, as_json: bool) -> None:
     Console().print(draw_status(found))
 
 
+_LISTED = (
+    "name", "folder", "state", "reason", "optimizer_step", "optimizer_steps", "started", "updated", "last",
+    "result_loss",
+)  # fmt: skip
+
+
 @click.group(invoke_without_command=True)
 @runs_option
 @json_option
@@ -40,13 +46,12 @@ def runs(context: click.Context, runs_dir: str | None, as_json: bool) -> None:
 
     found = [read_status(run) for run in list_runs(runs_folder(runs_dir))]
     if as_json:
-        keys = ("name", "folder", "state", "reason", "optimizer_step", "optimizer_steps", "started", "updated", "last")
-        print_json({"runs": [{key: status.to_json()[key] for key in keys} for status in found]})
+        print_json({"runs": [{key: status.to_json()[key] for key in _LISTED} for status in found]})
         return
     if not found:
         say(f"There are no runs in {runs_folder(runs_dir)} yet.")
     for status in found:
-        loss = status.last.get("validation_loss")
+        loss = status.result_loss
         shown = f"validation loss {loss:.4f}" if loss is not None else ""
         click.echo(f"{status.name:<32} {status.state:<9} {status.optimizer_step:>6} steps  {shown}")
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import click
 
 from tunebook.cli.options import json_option, print_json, runs_option, say
+from tunebook.errors import ExportError
 from tunebook.runs.store import is_run, open_run, runs_folder
+from tunebook.versions.store import find_version
 
 
 @click.command()
@@ -34,7 +36,7 @@ def serve(name: str, port: int, runs_dir: str | None) -> None:
         except KeyboardInterrupt:
             say("Ended.")
             return
-    raise click.ClickException(f"The server ended by itself with exit code {server.child.returncode}.")
+    raise ExportError(f"The server ended by itself with exit code {server.child.returncode}.")
 
 
 @click.command("deploy-test")
@@ -74,7 +76,8 @@ def _what(name: str, runs_dir: str | None) -> tuple[Path, str, str]:
 
     runs = runs_folder(runs_dir)
     if not is_run(name, runs):
-        return model_folder(name), Path(name).name, ""
+        version = find_version(name, runs)
+        return version.folder if version else model_folder(name), Path(name).name, ""
     found = open_run(name, runs)
     _, entry = chosen_export(found.folder, ("safetensors", "gguf"))
     folder = found.folder / entry["folder"]

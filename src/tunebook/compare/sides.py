@@ -80,9 +80,8 @@ def is_base_of(first: Side, side: Side) -> bool:
 
 
 def _of_run(name: str, run: Run, which: str) -> Side:
-    plan = run.plan()
     if which == "base":
-        return Side(name, "base", f"base of {run.name}", lambda: _load(plan.model.name, run.folder), run=run, step=0)
+        return Side(name, "base", f"base of {run.name}", lambda: _base_of(run), run=run, step=0)
     if not which:
         step = result_step(run)
         return Side(name, "run", f"step {step}", lambda: load_tuned(run, step), run=run, step=step)
@@ -94,5 +93,12 @@ def _of_run(name: str, run: Run, which: str) -> Side:
     return Side(name, "checkpoint", f"step {chosen}", lambda: load_tuned(run, chosen), run=run, step=chosen)
 
 
-def _load(name: str, base: Path | None = None) -> tuple[Any, Any]:
-    return load_model(name, base).to(pick_device()), load_tokenizer(name, base)
+def _base_of(run: Run) -> tuple[Any, Any]:
+    """What the run began with: rounded to 4 bits where its plan says so."""
+    model = run.plan().model
+    base = load_model(model.name, run.folder, quantization=model.quantization)
+    return base.to(pick_device()), load_tokenizer(model.name, run.folder)
+
+
+def _load(name: str) -> tuple[Any, Any]:
+    return load_model(name).to(pick_device()), load_tokenizer(name)

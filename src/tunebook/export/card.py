@@ -12,7 +12,7 @@ from typing import Any
 from tunebook.files import read_json
 from tunebook.model.sources import SMOLLM2
 from tunebook.plan.files import dump_plan
-from tunebook.plan.schema import Plan
+from tunebook.plan.schema import Plan, is_task_file
 
 _LICENCES = {SMOLLM2: "apache-2.0"}  # as the makers of SmolLM2 state it
 _INDICATORS = {
@@ -93,7 +93,7 @@ def write_card(plan: Plan, kind: str, facts: dict[str, Any]) -> str:
 
 
 def plan_text(plan: Plan) -> str:
-    """The plan without the places of files on the machine where it ran."""
+    """The plan without the places of files on the machine where it ran, and the address of its judge."""
     shown = plan.model_copy(
         update={
             "model": plan.model.model_copy(update={"name": shown_name(plan.model.name)}),
@@ -103,6 +103,10 @@ def plan_text(plan: Plan) -> str:
                     "validation_path": Path(plan.data.validation_path).name if plan.data.validation_path else None,
                 }
             ),
+            "evaluation": plan.evaluation.model_copy(
+                update={"tasks": [Path(task).name if is_task_file(task) else task for task in plan.evaluation.tasks]}
+            ),
+            "quality": plan.quality.model_copy(update={"judge": None}),
             "origins": {},
         }
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tunebook.errors import ExportError, Fault, ModelError
-from tunebook.export.fresh import run_to_end
+from tunebook.export.fresh import patience, run_to_end
 from tunebook.export.staging import damage, disk_errors
 from tunebook.files import read_json, write_json
 from tunebook.model.sources import model_folder, weights_sha256
@@ -21,7 +21,6 @@ from tunebook.runs.store import Run
 
 ORDER = ("safetensors", "gguf", "adapter")
 ROUNDING = 1e-3  # logits of one model differ by less than this from one batch to another
-TIMEOUT = 3600.0
 
 
 def deploy_check(run_folder: Path, on_progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
@@ -195,7 +194,7 @@ def reload_answers(request: dict[str, Any], samples: list[dict[str, Any]], plan:
             [str(folder), str(path)],
             path.with_name("log.txt"),
             what="The fresh process that loads the exported folder",
-            timeout=TIMEOUT,
+            timeout=patience(len(samples), plan.evaluation.max_new_tokens),
             allowed=(0, 3),
         )
         result: dict[str, Any] = read_json(path.with_name("result.json"))

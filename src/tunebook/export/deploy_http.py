@@ -84,7 +84,9 @@ def _judge(found: Findings, expected: list[Expected], replies: list[Reply | None
     """Add what follows from the replies: do turns end where they ended in training, and are the answers the same?"""
     pairs = list(zip(expected, replies, strict=True))
     here = sum(reply is not None and reply.finish == "stop" for _, reply in pairs)
-    same = all(reply is None or (reply.finish == "stop") == item.ended for item, reply in pairs)
+    # an answer that parted from training's before its end says nothing about the end
+    said = [(item, reply) for item, reply in pairs if reply is not None and reply.text.startswith(item.answer)]
+    same = all((reply.finish == "stop") == item.ended for item, reply in said)
     found.add("end of turn", same, f"{sum(item.ended for item in expected)} answers ended in training, {here} here")
     detail = f"{compared['equal']} of {compared['total']} equal, {compared['tied']} parting at a tie"
     found.add("answers as in training", not compared["differences"], detail)

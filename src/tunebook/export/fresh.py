@@ -74,12 +74,20 @@ def run_to_end(
         except subprocess.TimeoutExpired:
             raise ExportError(
                 f"{what} did not finish within {timeout:.0f} seconds and was ended.",
-                do="Close other programs and try again, or ask for fewer or shorter answers.",
+                do="Close other programs and try again.",
             ) from None
     if code not in allowed:
         killed = " (killed, perhaps for want of memory)" if code == -signal.SIGKILL else ""
         raise ExportError(f"{what} ended with exit code {code}{killed}: {last_words(log)}")
     return code
+
+
+def patience(prompts: int, tokens: int) -> float:
+    """Seconds after which a process that answers `prompts` with up to `tokens` each is taken to hang.
+
+    A quarter of an hour to start, and two seconds a token, which is slow for a large model on a processor.
+    """
+    return 900.0 + 2.0 * prompts * tokens
 
 
 def last_words(log: Path) -> str:

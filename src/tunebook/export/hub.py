@@ -32,12 +32,21 @@ def push(folder: Path, name: str, *, public: bool, say: Callable[[str], None]) -
         raise ExportError(f"{folder} is not a whole export.", kept="Nothing was sent.", faults=faults)
     from huggingface_hub import HfApi
 
+    seen = "public" if public else "private"
     names = [*read_json(folder / "MANIFEST.json")["files"], "MANIFEST.json"]
-    say(f"Sending {len(names)} files to the hub as {name} ({'public' if public else 'private'}) ...")
+    say(f"Sending {len(names)} files to the hub as {name} ({seen}) ...")
     try:
         api = HfApi()
         address = api.create_repo(name, private=not public, exist_ok=True)
+        if not public and not api.model_info(name).private:  # it was there: `private` is not heeded then
+            raise ExportError(
+                f"{name} is on the hub already, and public.",
+                kept=f"Nothing was sent; the exported files are in {folder}.",
+                do="Say --public, give another name, or make it private first.",
+            )
         api.upload_folder(repo_id=name, folder_path=folder, allow_patterns=names, commit_message="Exported by Tunebook")
+    except ExportError:
+        raise
     except Exception as error:  # no network, no account, no right to that name: the hub's own words say which
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ExportError(

@@ -16,14 +16,13 @@ from typing import Any
 import torch
 
 from tunebook.errors import ExportError, Fault
-from tunebook.export.fresh import run_to_end
+from tunebook.export.fresh import patience, run_to_end
 from tunebook.export.reference import CHATS, TEXTS, Reference, measure
 from tunebook.files import read_json, write_json
 
 MAX_KL = 1e-3
 MIN_TOP1 = 0.99
 WARN_KL = 0.05
-TIMEOUT = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +66,11 @@ class How:
     quantization: str | None = None  # of the base, under an adapter
 
 
-def compare(reference: Reference, folder: Path, how: How | None = None, timeout: float = TIMEOUT) -> Parity:
+def compare(reference: Reference, folder: Path, how: How | None = None) -> Parity:
     """Load `folder` in a fresh process and compare. ExportError when it cannot be loaded there or takes too long."""
     how = how or How()
     with tempfile.TemporaryDirectory(prefix=".check-", dir=folder.parent) as scratch:
-        result, logits = _ask(reference, folder, how, Path(scratch), timeout)
+        result, logits = _ask(reference, folder, how, Path(scratch))
     numbers = _logit_numbers(reference.logits, logits)
     where = _compare_text(reference, result, how)
     warnings: tuple[str, ...] = ()
@@ -122,9 +121,7 @@ def refuse(parity: Parity, what: str) -> None:
         )
 
 
-def _ask(
-    reference: Reference, folder: Path, how: How, scratch: Path, timeout: float
-) -> tuple[dict[str, Any], list[torch.Tensor]]:
+def _ask(reference: Reference, folder: Path, how: How, scratch: Path) -> tuple[dict[str, Any], list[torch.Tensor]]:
     from safetensors.torch import load_file
 
     request = {
@@ -148,7 +145,7 @@ def _ask(
         [str(folder), str(scratch / "request.json")],
         scratch / "log.txt",
         what="The fresh process that loads the export",
-        timeout=timeout,
+        timeout=patience(len(reference.prompts), reference.max_new_tokens),
         allowed=(0, 3),
     )
     result = read_json(scratch / "result.json")

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 
 from tunebook.errors import Fault
-from tunebook.export.fresh import run_to_end
-from tunebook.export.parity import MAX_KL, TIMEOUT, Parity, warn_of_change
+from tunebook.export.fresh import patience, run_to_end
+from tunebook.export.parity import MAX_KL, Parity, warn_of_change
 from tunebook.export.reference import CHATS, TEXTS, Reference
 from tunebook.files import read_json, write_json
 
@@ -27,7 +27,7 @@ def installed() -> bool:
     return importlib.util.find_spec("xllamacpp") is not None
 
 
-def compare_llama(reference: Reference, folder: Path, file: str, exact: bool, timeout: float = TIMEOUT) -> Parity:
+def compare_llama(reference: Reference, folder: Path, file: str, exact: bool) -> Parity:
     """Load `folder/file` in llama.cpp in a fresh process and compare. ExportError when it cannot be loaded there."""
     from safetensors.torch import load_file
 
@@ -48,7 +48,8 @@ def compare_llama(reference: Reference, folder: Path, file: str, exact: bool, ti
         write_json(path, request)
         arguments = [str(folder), str(path)]
         log = path.with_name("log.txt")
-        run_to_end("tunebook.export.check_llama", arguments, log, what="llama.cpp", timeout=timeout)
+        limit = patience(len(reference.prompts), reference.max_new_tokens)
+        run_to_end("tunebook.export.check_llama", arguments, log, what="llama.cpp", timeout=limit)
         result = read_json(path.with_name("result.json"))
         found = load_file(path.with_name("logprobs.safetensors"))["logprobs"]
     numbers = _numbers(reference, positions, found)

@@ -140,7 +140,7 @@ def _write_safetensors(folder: Path, run_folder: Path, plan: Plan, model: Any, t
 
 
 def _write_adapter(folder: Path, run_folder: Path, plan: Plan, model: Any, tokenizer: Any) -> None:
-    base = {"name": plan.model.name, "sha256": weights_sha256(plan.model.name, run_folder)}
+    base = {"name": shown_name(plan.model.name), "sha256": weights_sha256(plan.model.name, run_folder)}
     if plan.model.quantization:
         base["quantization"] = plan.model.quantization
     write_adapter(model, tokenizer, folder, base)

@@ -62,6 +62,8 @@ def write_adapter(model: Any, tokenizer: Any, folder: Path, base: dict[str, Any]
     (folder / "README.md").unlink(missing_ok=True)  # PEFT's blank card; Tunebook writes its own
     path = folder / "adapter_config.json"
     settings = json.loads(path.read_text(encoding="utf-8"))
+    # where PEFT found the base is a place on this machine
+    settings["base_model_name_or_path"] = base["name"]
     # sets come in a different order in every process
     ordered = {key: sorted(value) if _is_words(value) else value for key, value in settings.items()}
     write_text(path, json.dumps(ordered, indent=2, sort_keys=True) + "\n")

@@ -18,7 +18,7 @@ from typing import Any
 from tunebook.errors import RunError
 from tunebook.files import read_json, write_json
 from tunebook.plan.schema import Plan
-from tunebook.runs.lock import Owner, hold_lock, read_owner
+from tunebook.runs.lock import Owner, hold_lock, writer_of
 from tunebook.runs.status import Status, read_status
 from tunebook.runs.store import Run, list_runs, open_run, remove_run
 
@@ -95,12 +95,11 @@ def home(runs: Path) -> Path:
 
 def worker(runs: Path) -> Owner | None:
     """The process that takes runs from the queue now, if there is one."""
-    owner = read_owner(home(runs))
-    return owner if owner and owner.alive() else None
+    return writer_of(home(runs))
 
 
 def row(entry: Entry, status: Status) -> dict[str, Any]:
     """One run of the queue as `tunebook queue list --json` prints it."""
     keys = ("name", "state", "reason", "optimizer_step", "optimizer_steps", "eta_seconds")
-    more = {"validation_loss": status.last.get("validation_loss"), "added": entry.added}
+    more = {"validation_loss": status.result_loss, "added": entry.added}
     return {key: getattr(status, key) for key in keys} | more | {"sweep": entry.sweep, "set": dict(entry.values)}

@@ -44,7 +44,7 @@ def work(runs: Path, say: Callable[[str], None]) -> list[Status]:
 def start_worker(runs: Path) -> int:
     """Start `tunebook queue run` in a session of its own, its words going to the queue's log; returns its pid."""
     home(runs).mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "tunebook", "queue", "run", "--runs", str(runs)]
+    command = [sys.executable, "-P", "-m", "tunebook", "queue", "run", "--runs", str(runs)]
     with (home(runs) / "queue.log").open("ab") as log:
         child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
     return child.pid
@@ -112,7 +112,7 @@ def _told(entry: Entry) -> str:
 
 def _how(status: Status) -> str:
     if status.state == "finished":
-        loss = status.last.get("validation_loss")
+        loss = status.result_loss
         return "finished" + (f", validation loss {loss:.4f}" if loss is not None else "")
     if not status.begun:
         return f"not begun; {status.folder}/run.log says why"

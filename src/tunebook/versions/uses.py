@@ -41,11 +41,13 @@ def remove_version(text: str, runs: Path) -> Version:
         faults += [Fault(f"run {name}", "began with it") for name in _begun_with(version.folder, runs)]
         if faults:
             raise RunError(f"{version.title} is still needed.", kept="Nothing was removed.", faults=faults)
-        trash = place / f".trash-{uuid.uuid4().hex[:8]}"
-        version.folder.rename(trash)
+        version.folder.rename(place / f".trash-{uuid.uuid4().hex[:8]}")
+        for trash in place.glob(
+            ".trash-*"
+        ):  # also what a crash left; first, for a full disk has room for the line then
+            shutil.rmtree(trash)
         line = [number for number in read_line(place, version.name)["line"] if number != version.number]
         write_line(place, version.name, line, "remove", version.number, "")
-        shutil.rmtree(trash)
     return version
 
 
