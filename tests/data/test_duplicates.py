@@ -138,6 +138,19 @@ def test_leaks_into_a_validation_file_are_found(tmp_path):
     assert pairs.tolist() == [[33, 10], [44, 11]]
 
 
+def test_every_row_of_a_run_of_near_copies_that_reaches_into_the_validation_file_is_a_leak(tmp_path):
+    words = prose(1, 60).split()
+    run = []
+    for number in range(5):
+        words[number * 12 : number * 12 + 3] = [f"new{number}"] * 3
+        run.append(row("the same", " ".join(words)))
+    train = [row(prose(50), prose(51)), *run[1:], row(prose(60), prose(61))]
+    held = [row(prose(70), prose(71)), run[0]]
+    assert find_leaks(index_of(tmp_path / "a", train), index_of(tmp_path / "b", held)).tolist() == [
+        [place, 1] for place in (1, 2, 3, 4)
+    ]
+
+
 def test_few_rows_or_none_are_no_trouble(tmp_path):
     empty = index_of(tmp_path / "none", [])
     one = index_of(tmp_path / "one", [row("a", "b")])

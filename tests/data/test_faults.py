@@ -11,7 +11,7 @@ from tests.tiny import tiny_tokenizer
 from tunebook.data.conversation import Conversation, Problem
 from tunebook.data.gate import examine
 from tunebook.data.jsonl import MAX_ROW_BYTES
-from tunebook.data.read import read_conversations
+from tunebook.data.read import open_source
 from tunebook.data.survey import Settings
 
 # In a file of prompt and completion. None in place of a line: it is made below, being huge.
@@ -96,6 +96,14 @@ MESSAGES_FAULTS = [
     ({"messages": [USER, call(name="f", arguments="no json")]}, "bad_tool_call"),
     ({"messages": [USER, ANSWER], "tools": [{"description": "nameless"}]}, "bad_tools"),
     ({"messages": [USER, ANSWER], "tools": "search"}, "bad_tools"),
+    ({"messages": [USER, {**ANSWER, "content": "", "tool_calls": []}]}, "empty_answer"),
+    ({"messages": [USER, call(name="f", arguments={"x": ["a\0"]})]}, "nul"),
+    ({"messages": [USER, call(name="f", arguments={"\ud800": 1})]}, "lone_surrogate"),
+    ({"messages": [USER, call(name="f", arguments={"x": "<|im_end|>"})]}, "special_token"),
+    ({"messages": [USER, {**ANSWER, "reasoning_content": "\ud800"}]}, "lone_surrogate"),
+    ({"messages": [USER, {**ANSWER, "reasoning_content": "<|im_end|>"}]}, "special_token"),
+    ({"messages": [USER, ANSWER], "tools": [{"name": "f", "description": "\0"}]}, "nul"),
+    ({"messages": [USER, ANSWER], "tools": [{"name": "f", "description": "<|im_start|>"}]}, "special_token"),
 ]
 SHAREGPT_FAULTS = [
     ({"conversations": [{"value": "a"}, {"from": "gpt", "value": "b"}]}, "missing_key"),
@@ -108,6 +116,8 @@ ALPACA_FAULTS = [
     ({"instruction": "a", "input": 7, "output": "b"}, "wrong_type"),
     ({"instruction": "a", "input": "", "output": "\n"}, "empty_answer"),
     ({"instruction": "a", "output": "b", "history": [["only one"]]}, "wrong_type"),
+    ({"instruction": "a", "output": "b", "history": 3}, "wrong_type"),
+    ({"instruction": "a", "output": "b", "history": True}, "wrong_type"),
 ]
 CHOICES_FAULTS = [
     ({"query": "a", "choices": ["x", "y"], "gold": 2}, "wrong_type"),
@@ -185,7 +195,7 @@ def test_a_mark_at_the_start_windows_line_ends_and_blank_lines_are_no_faults(tmp
     path = tmp_path / "windows.jsonl"
     line = b'{"prompt": "a", "completion": "b"}\r\n'
     path.write_bytes(b"\xef\xbb\xbf" + line + b"\r\n   \n" + line)
-    rows = list(read_conversations(path))
+    rows = list(open_source(path).conversations())
     assert all(isinstance(row, Conversation) for row in rows)
     assert [row.line for row in rows] == [1, 4]
     assert rows[0].messages[1].content == "b"
@@ -198,7 +208,7 @@ def test_a_huge_line_costs_no_memory_and_the_next_line_is_read(tmp_path):
         for _ in range(40):
             file.write(b"x" * 2**20)
         file.write(b'", "completion": "b"}\n{"prompt": "c", "completion": "d"}\n')
-    first, huge, last = read_conversations(path)
+    first, huge, last = open_source(path).conversations()
     assert isinstance(huge, Problem)
     assert (huge.line, huge.code) == (2, "line_too_long")
     assert [first.line, last.line] == [1, 3]
@@ -207,7 +217,7 @@ def test_a_huge_line_costs_no_memory_and_the_next_line_is_read(tmp_path):
 def test_faults_in_csv_are_found_by_row(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_bytes(b'prompt,completion\na,b\na,b,c\na\n"two\nlines",b\na,\xff\na,""\n"a"x,b\nlast,row\n,b\n')
-    rows = list(read_conversations(path))
+    rows = list(open_source(path).conversations())
     assert [(row.line, getattr(row, "code", "good")) for row in rows] == [
         (1, "good"),
         (2, "wrong_cells"),
@@ -222,13 +232,30 @@ def test_faults_in_csv_are_found_by_row(tmp_path):
     assert rows[3].messages[0].content == "two\nlines"
 
 
+def test_blank_lines_in_csv_are_no_faults(tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion\na,b\n\n  \nc,d\n\n")
+    rows = list(open_source(path).conversations())
+    assert [(row.line, getattr(row, "code", "good")) for row in rows] == [(1, "good"), (2, "good")]
+
+
+@pytest.mark.parametrize("end", ["", 'x"y,z\n'], ids=["never closed", "closed by the next quote"])
+def test_each_line_that_an_unclosed_quote_in_csv_swallows_is_a_bad_row(end, tmp_path):
+    path = tmp_path / "rows.csv"
+    path.write_text('prompt,completion\na,b\n"c,d\n' + "e,f\n" * 40 + end)
+    first, *bad = open_source(path).conversations()
+    assert isinstance(first, Conversation)
+    assert [(row.line, row.code) for row in bad] == [(line, "bad_csv") for line in range(2, 43 + bool(end))]
+    assert "(file line 30, behind a quote that line 3 opens)" in bad[27].message
+
+
 def test_faults_in_a_json_array_are_found_by_row(tmp_path):
     path = tmp_path / "rows.json"
     path.write_bytes(
         b'[{"prompt": "a", "completion": "b"}, 5, {"prompt": "a", "prompt": "b"}, {"prompt": NaN, "completion": "b"},'
         b' {"prompt": "\xff", "completion": "b"}, {"prompt": "c", "completion": "d"}]'
     )
-    rows = list(read_conversations(path))
+    rows = list(open_source(path).conversations())
     assert [(row.line, getattr(row, "code", "good")) for row in rows] == [
         (1, "good"),
         (2, "not_object"),

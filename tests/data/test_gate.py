@@ -12,7 +12,8 @@ import pytest
 
 from tests.data.templates import DEEPSEEK_R1, QWEN3, SMOLLM2
 from tests.tiny import tiny_tokenizer
-from tunebook.data import gate, survey
+from tunebook.data import gate, read, survey
+from tunebook.data.conversation import Row
 from tunebook.data.findings import Findings
 from tunebook.data.gate import check_data
 from tunebook.data.split import split
@@ -171,6 +172,17 @@ def test_planted_leaks_into_the_validation_file_are_left_out_of_training_and_tol
     assert len(checked.validation.examples) == 7
 
 
+def test_rows_that_share_a_counter_or_a_greeting_with_the_validation_file_are_trained(tmp_path):
+    def counted(rows):
+        return [{"conversation_id": number, **row, "prompt": "Hi"} for number, row in enumerate(rows)]
+
+    save(tmp_path / "held.jsonl", counted(pairs(4, 900)))
+    checked = check(tmp_path, counted(pairs(20)), validation_path="held.jsonl")
+    assert checked.validation is not None
+    parts = split(checked.examples, DataPlan(path="x"), 42, checked.validation.examples)
+    assert len(parts.train_indices) == 20
+
+
 def test_the_work_is_done_once_for_the_same_file_tokenizer_and_settings(tmp_path, monkeypatch):
     passes = []
     run = survey.Survey.run
@@ -221,13 +233,42 @@ def test_what_no_one_used_for_a_month_is_forgotten_and_what_is_used_stays(tmp_pa
     cache = tmp_path / "cache"
     kept = check(tmp_path, pairs(3)).quarantine.parent
     old = check(tmp_path, pairs(4)).quarantine.parent
-    (cache / ".torn.x").mkdir()
+    torn = cache / f".{old.name}.x"
+    torn.mkdir()
     long_ago = time.time() - 31 * 86_400
-    for folder in (kept, old, cache / ".torn.x"):
+    for folder in (kept, old, torn):
         os.utime(folder, (long_ago, long_ago))
     check(tmp_path, pairs(3))
     new = check(tmp_path, pairs(5)).quarantine.parent
     assert set(cache.iterdir()) == {kept, new}
+
+
+def test_what_others_keep_in_the_cache_folder_is_never_removed(tmp_path):
+    others = [tmp_path / "cache" / name for name in ("photos", ".settings", ".git", "0123abc")]
+    for folder in others:
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+    check(tmp_path, pairs(3))
+    assert all(folder.is_dir() for folder in others)
+
+
+def test_data_that_cannot_be_read_to_its_end_is_told_as_such_and_not_as_a_fault_of_the_cache(tmp_path, monkeypatch):
+    def torn(path):
+        yield from (Row(number, row) for number, row in enumerate(pairs(1000), 1))
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setitem(read.READERS, "jsonl", torn)
+    with pytest.raises(DataError) as refused:
+        check(tmp_path, pairs(3))
+    assert "rows.jsonl cannot be read (Input/output error)" in str(refused.value)
+
+
+def test_columns_of_text_that_are_not_used_are_told(tmp_path):
+    rows = [{**row, "title": "A day", "year": 1900, "id": f"row {row['prompt']}"} for row in pairs(3)]
+    found = check(tmp_path, rows).findings
+    assert [(item.code, item.severity) for item in found.problems] == [("unused_columns", "warning")]
+    assert "not used: title, id;" in found.problems[0].message
+    assert not check(tmp_path, pairs(3)).findings.problems
 
 
 def test_progress_is_told_while_rows_are_read(tmp_path):

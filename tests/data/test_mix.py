@@ -122,6 +122,14 @@ def library(monkeypatch, tmp_path):
     return made
 
 
+def test_one_mapping_of_columns_for_a_whole_mix_is_refused(tmp_path):
+    save(tmp_path / "a.jsonl", [{"prompt": "q", "completion": "a", "note": "n"}])
+    (tmp_path / "mix.yaml").write_text("datasets:\n  - {path: a.jsonl}\n")
+    with pytest.raises(DataError, match="one mapping of columns cannot be applied"):
+        open_data(tmp_path / "mix.yaml", {"prompt": "q"})
+    assert open_data(tmp_path / "mix.yaml").unused == ("note of a.jsonl",)
+
+
 def test_a_hub_data_set_is_streamed_once_into_a_local_file(library, tmp_path):
     plan = DataPlan(path="hub:owner/name#plain@validation")
     checked = check_data(plan, tmp_path, tiny_tokenizer(), tmp_path / "cache")
@@ -129,6 +137,16 @@ def test_a_hub_data_set_is_streamed_once_into_a_local_file(library, tmp_path):
     assert library.asked == [("owner/name", "plain", "validation")]
     check_data(plan, tmp_path / "elsewhere", tiny_tokenizer(), tmp_path / "cache")
     assert len(library.asked) == 1
+
+
+def test_nulls_that_arrow_fills_in_and_nan_are_left_out_of_the_local_file(library, tmp_path, monkeypatch):
+    call = {"name": "f", "arguments": {"x": 1, "y": None}}
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    stream = Stream([{"messages": turns, "score": float("nan"), "note": None}])
+    monkeypatch.setattr(library, "load_dataset", lambda *_, **__: stream)
+    (conversation,) = open_data(tmp_path / "hub:owner/name").conversations()
+    (called,) = conversation.messages[1].extra["tool_calls"]
+    assert called["function"]["arguments"] == {"x": 1}
 
 
 def test_a_mix_takes_the_first_rows_of_a_hub_data_set(library, tmp_path):

@@ -17,7 +17,7 @@ from tunebook.data import jsonl
 from tunebook.data.conversation import Conversation, Problem, Row
 from tunebook.data.gate import check_data
 from tunebook.data.jsonl import read_json
-from tunebook.data.read import open_source, read_conversations
+from tunebook.data.read import open_source
 from tunebook.data.split import split
 from tunebook.errors import DataError
 from tunebook.plan.schema import DataPlan
@@ -72,7 +72,7 @@ def test_the_same_rows_in_four_kinds_of_file_give_the_same_token_ids_and_split(r
 
 
 def roles(path: Path, **columns: str) -> list[tuple[str, str]]:
-    (conversation,) = read_conversations(path, columns or None)
+    (conversation,) = open_source(path, columns or None).conversations()
     assert isinstance(conversation, Conversation), conversation
     return [(turn.role, turn.content) for turn in conversation.messages]
 
@@ -100,6 +100,21 @@ def test_each_form_is_found_by_its_columns(form, tmp_path):
     assert roles(write(tmp_path / "x.jsonl", [FORMS[form]])) == [("user", "q"), ("assistant", "a")]
 
 
+@pytest.mark.parametrize(
+    ("row", "asked"),
+    [
+        ({"instruction": "Add.", "input": "1 and 2", "completion": "3"}, "Add.\n\n1 and 2"),
+        ({"question": "Who?", "context": "Ada wrote it.", "answer": "Ada"}, "Who?\n\nAda wrote it."),
+        ({"question": "Who?", "context": {"pages": [1]}, "answer": "Ada"}, "Who?"),
+    ],
+)
+def test_what_a_question_is_about_stands_below_it(row, asked, tmp_path):
+    path = write(tmp_path / "x.jsonl", [row])
+    assert roles(path)[0] == ("user", asked)
+    columns = {"prompt": "question", "completion": "answer"} if "question" in row else None
+    assert open_source(path, columns).unused == (("context",) if columns and isinstance(row["context"], str) else ())
+
+
 def test_alpaca_takes_input_system_and_history(tmp_path):
     row = {"instruction": "Add.", "input": "1 and 2", "output": "3", "system": "Count.", "history": [["hi", "ho"]]}
     assert roles(write(tmp_path / "x.jsonl", [row])) == [
@@ -111,6 +126,14 @@ def test_alpaca_takes_input_system_and_history(tmp_path):
     ]
 
 
+def test_an_empty_list_of_tool_calls_is_no_call(tmp_path):
+    answer = {"role": "assistant", "content": "a", "tool_calls": []}
+    path = write(tmp_path / "x.jsonl", [{"messages": [{"role": "user", "content": "q"}, answer]}])
+    (conversation,) = open_source(path).conversations()
+    assert isinstance(conversation, Conversation)
+    assert conversation.messages[1].extra == {}
+
+
 def test_sharegpt_calls_and_observations_become_tool_turns(tmp_path):
     turns = [
         {"from": "human", "value": "q"},
@@ -120,7 +143,7 @@ def test_sharegpt_calls_and_observations_become_tool_turns(tmp_path):
     ]
     tools = json.dumps([{"name": "f", "description": "d", "parameters": {}}])
     path = write(tmp_path / "x.jsonl", [{"conversations": turns, "tools": tools, "system": "s"}])
-    (conversation,) = read_conversations(path)
+    (conversation,) = open_source(path).conversations()
     assert isinstance(conversation, Conversation)
     assert [turn.role for turn in conversation.messages] == ["system", "user", "assistant", "tool", "assistant"]
     assert conversation.messages[2].extra["tool_calls"] == [
@@ -151,7 +174,7 @@ def test_turns_with_other_key_names_and_roles_are_mapped(tmp_path):
     asked = str(refused.value).split("Give the mapping: ")[1].split(" (in a plan")[0]
     mapping = dict(item.split("=") for item in asked.replace("--columns ", "").split())
     assert roles(path, **mapping) == [("user", "q"), ("assistant", "a")]
-    (conversation,) = read_conversations(path, mapping)
+    (conversation,) = open_source(path, mapping).conversations()
     assert conversation.group == "7"
 
 
@@ -172,8 +195,25 @@ def test_two_files_of_lines_are_read_together_once_the_mapping_says_so(tmp_path)
     with pytest.raises(DataError) as refused:
         open_source(tmp_path / "all.nl")
     assert "--columns prompt=all.nl --columns completion=all.cm" in str(refused.value)
-    rows = list(read_conversations(tmp_path / "all.nl", {"prompt": "all.nl", "completion": "all.cm"}))
+    rows = list(open_source(tmp_path / "all.nl", {"prompt": "all.nl", "completion": "all.cm"}).conversations())
     assert [[turn.content for turn in row.messages] for row in rows] == [["list files", "ls"], ["count words", "wc -w"]]
+
+
+def test_files_of_lines_belong_together_though_one_lacks_its_last_line_end(tmp_path):
+    (tmp_path / "all.nl").write_text("list files\ncount words\n")
+    (tmp_path / "all.cm").write_text("ls\nwc -w")
+    rows = list(open_source(tmp_path / "all.nl", {"prompt": "all.nl", "completion": "all.cm"}).conversations())
+    assert [row.messages[1].content for row in rows] == ["ls", "wc -w"]
+
+
+def test_a_csv_header_may_have_a_line_break_in_a_cell(tmp_path):
+    path = tmp_path / "x.csv"
+    path.write_text('"prompt","completion","a note\nof two lines"\nq,a,n\n')
+    assert roles(path) == [("user", "q"), ("assistant", "a")]
+
+
+def test_choices_are_found_in_csv_where_a_list_stands_as_its_json_text(tmp_path):
+    assert roles(write(tmp_path / "x.csv", [FORMS["choices"]])) == [("user", "q"), ("assistant", "a")]
 
 
 def test_a_mapping_that_does_not_fit_names_every_fault_at_once(tmp_path):
@@ -199,13 +239,14 @@ def test_a_mapping_that_does_not_fit_names_every_fault_at_once(tmp_path):
         ("comma.json", b'[{"prompt": "a", "completion": "b"}\n{"prompt": "c"}]', "line 2: ',' was expected"),
         ("rest.json", b'[{"prompt": "a", "completion": "b"}] x', "follows the end"),
         ("twice.csv", b"a,a\n1,2\n", "name every column once"),
+        ("quote.csv", b'"a"b,c\n1,2\n', "header line of"),
         ("prose.txt", b"Once upon a time.\n", "plain text"),
     ],
 )
 def test_an_unusable_file_is_refused_in_one_sentence(name, content, says, tmp_path):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as refused:
-        list(read_conversations(tmp_path / name))
+        list(open_source(tmp_path / name).conversations())
     assert says in str(refused.value)
     assert name in str(refused.value)
 
@@ -235,13 +276,13 @@ def test_an_array_under_the_name_jsonl_is_read_as_an_array(tmp_path):
     path = tmp_path / "array.jsonl"
     path.write_text(json.dumps(PAIRS, indent=2))
     assert open_source(path).kind == "json"
-    assert len(list(read_conversations(path))) == len(PAIRS)
+    assert len(list(open_source(path).conversations())) == len(PAIRS)
 
 
 def test_a_column_that_only_late_rows_have_is_read(tmp_path):
     late = {"prompt": "q", "completion": "a", "system": "Be kind."}
     path = write(tmp_path / "x.jsonl", [{"prompt": f"q{i}", "completion": "a"} for i in range(200)] + [late])
-    *_, last = read_conversations(path)
+    *_, last = open_source(path).conversations()
     assert isinstance(last, Conversation)
     assert [turn.role for turn in last.messages] == ["system", "user", "assistant"]
 

@@ -50,6 +50,40 @@ def test_every_assistant_turn_is_trained_and_a_turn_marked_false_is_not():
     assert words(made(Conversation(tuple(turns)))) == "two<|im_end|>"
 
 
+# As some templates do, it ends the last answer alone with the end-of-text token.
+LAST_ALONE = (
+    "{% for message in messages %}{{ message['role'] + ':\\n' + message['content'] }}"
+    "{% if loop.last and message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'assistant:\\n' }}{% endif %}"
+)
+
+
+def test_an_earlier_answer_that_no_token_ends_is_trained_to_its_last_word_and_no_further():
+    tokenizer = tiny_tokenizer(LAST_ALONE)
+    example = render(
+        chat(("user", "a"), ("assistant", "one"), ("user", "secret"), ("assistant", "two")), tokenizer, max_length=512
+    )
+    assert isinstance(example, Example)
+    assert tokenizer.decode(example.ids[example.trained]) == "onetwo<|im_end|>"
+
+
+def test_an_earlier_tool_call_whose_end_cannot_be_told_is_not_trained():
+    template = LAST_ALONE.replace(
+        "message['content']", "message['content'] + (message.tool_calls | default('') | string)"
+    )
+    template = "{{ tools | default('', true) | string }}" + template
+    call = {"type": "function", "function": {"name": "f", "arguments": {}}}
+    turns = (
+        Message("user", "a"),
+        Message("assistant", "", extra={"tool_calls": [call]}),
+        Message("tool", "3"),
+        Message("assistant", "three"),
+    )
+    refused = render(Conversation(turns), tiny_tokenizer(template), max_length=512)
+    assert isinstance(refused, Problem)
+    assert (refused.code, "message 2 ends" in refused.message) == ("template_mask", True)
+
+
 def test_too_long_is_dropped_or_cut_at_the_start_of_the_prompt():
     turns = chat(("user", "word " * 100), ("assistant", "fine"))
     full = made(turns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -87,3 +89,12 @@ def test_rows_that_the_validation_file_holds_too_are_left_out_of_training(tmp_pa
     assert parts.validation_indices.tolist() == [0, 1, 2]
     with pytest.raises(DataError, match="none is left to train on"):
         split(train, DATA, 42, examples_of(tmp_path, list(range(10)), "all.arrow"))
+
+
+def test_groups_of_the_same_name_in_the_validation_file_take_nothing_from_training(tmp_path):
+    held = [replace(example, id=f"{place:032x}") for place, example in enumerate(examples_of(tmp_path, [1, 2]), 500)]
+    parts = split(
+        examples_of(tmp_path, [1, 2, 3], "train.arrow"), DATA, 42, write_examples(tmp_path / "held.arrow", held)
+    )
+    assert parts.train_indices.tolist() == [0, 1, 2]
+    assert parts.left_out.tolist() == []

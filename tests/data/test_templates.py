@@ -254,8 +254,8 @@ def test_pad_that_is_also_the_end_of_turn_stays_trained():
 def _span(change):
     whole = room._answer_span
 
-    def broken(full, prompt, message, number, template):
-        start, end = whole(full, prompt, message, number, template)
+    def broken(full, prompt, message, number, last, template):
+        start, end = whole(full, prompt, message, number, last, template)
         return change(full, start, end, template)
 
     return broken

@@ -113,6 +113,19 @@ def test_custom_answers_are_read_from_what_was_said_to_them() -> None:
     assert plan.evaluation.schedule == "at 10, 20, 50, then every 100"
 
 
+def test_a_custom_entry_among_others_stands_beside_them() -> None:
+    name = "select-monitoring-metrics"
+    plan = plan_of({name: ["Training Loss", "Custom measure", "Validation Loss"], f"{name}.custom": "BLEU"})
+    assert list(plan.metrics) == ["training_loss", "validation_loss", "bleu"]
+
+
+def test_a_warmup_in_a_sentence_is_read_and_one_below_nothing_is_not() -> None:
+    name = "what-warmup-strategy-will-you-use"
+    assert plan_of({name: "Custom", f"{name}.custom": "Linear over 5% of the steps."}).training.warmup.share == 0.05
+    assert "train backwards" in str(faults({name: "Custom", f"{name}.custom": "(0, 0), (0.1, -1)"}))
+    assert "not a warmup" in str(faults({name: "Custom", f"{name}.custom": "Linear over 5-10% of the steps."}))
+
+
 def test_a_valid_order_of_the_readers_own_is_kept() -> None:
     order = ["configure", "validate", "split", "load", "logging", "initialize", "train", "monitor", "export", "deploy"]
     plan = plan_of({"arrange-fine-tuning-steps-in-correct-order": order})

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -15,15 +16,15 @@ from typing import Any
 
 from tunebook.errors import DataError
 
-VERSION = 2
+VERSION = 3
 _UNUSED_SECONDS, _UNFINISHED_SECONDS = 30 * 86_400, 86_400
+# What `once` writes. The folder may be one of the user's, and hold other things too.
+_OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\..*")
 
 
 def default_folder() -> Path:
-    """`$TUNEBOOK_CACHE/data`, or `data` in the user's cache folder for Tunebook."""
-    given = os.environ.get("TUNEBOOK_CACHE")
-    home = Path(given) if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tunebook"
-    return home / "data"
+    """The folder `data` in TUNEBOOK_CACHE, else in `~/.cache/tunebook`, where converted models lie too."""
+    return Path(os.environ.get("TUNEBOOK_CACHE") or Path.home() / ".cache" / "tunebook") / "data"
 
 
 def key_of(*parts: Any) -> str:
@@ -75,9 +76,9 @@ def forget(folder: Path) -> None:
 
 
 def _forget_old(folder: Path) -> None:
-    """Remove what no one has used for a month, and what a crash left unfinished a day ago."""
+    """Remove results that no one has used for a month, and what a crash left unfinished a day ago."""
     now = time.time()
-    for entry in folder.iterdir():
+    for entry in filter(lambda entry: _OURS.fullmatch(entry.name), folder.iterdir()):
         with contextlib.suppress(OSError):
             age = now - entry.stat().st_mtime
             if age > (_UNFINISHED_SECONDS if entry.name.startswith(".") else _UNUSED_SECONDS):

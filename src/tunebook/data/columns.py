@@ -5,7 +5,7 @@
 | messages   | messages (a list of objects), role, content, tools                         |
 | sharegpt   | the same with `from` and `value` inside the list                           |
 | alpaca     | instruction, input, output, system, history                                |
-| prompt     | prompt, completion, system                                                 |
+| prompt     | prompt, input, completion, system                                          |
 | choices    | prompt, choices (a list of texts), gold (the place of the right one)       |
 
 Every form may have `group`: rows of one group stay on one side of the split. A name of theirs may be a path into a
@@ -37,7 +37,8 @@ PAIRS = (
     ("instruction", "completion"),
     ("source", "target"),
 )
-ALPACA_INPUT = ("input", "context")
+# What a question is about, in a column beside it.
+INPUT, ASKS = ("input", "context"), ("instruction", "question", "query")
 GROUPS = ("conversation_id", "dialogue_id", "conv_id", "session_id", "thread_id", "group_id", "group")
 _OURS = ("messages", "role", "content", "tools", "instruction", "input", "output", "history")
 OURS = (*_OURS, "prompt", "completion", "choices", "gold", "group", *ROLES)
@@ -68,6 +69,13 @@ def find_shape(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | N
         inner = mapping.get("role", shape.inner[0]), mapping.get("content", shape.inner[1])
         return Shape(shape.name, {**shape.columns, **_group(there), **mapping}, inner, roles)
     raise _unrecognised(rows, there, mapping, where)
+
+
+def unused_texts(rows: Sequence[Mapping[str, Any]], shape: Shape) -> list[str]:
+    """Columns that hold text, of which the form makes nothing."""
+    used = {part for path in shape.columns.values() for part in (path, path.partition(".")[0])}
+    names = dict.fromkeys(name for row in rows for name, value in row.items() if isinstance(value, str) and value)
+    return [name for name in names if name not in used]
 
 
 def has(row: Mapping[str, Any], path: str) -> bool:
@@ -103,21 +111,29 @@ def _shapes(rows: Sequence[Mapping[str, Any]], there: list[str], mapping: Mappin
     if {"prompt", "completion"} <= set(mapping):
         yield Shape("prompt", {"system": "system"})
     if {"instruction", "output"} <= found:
-        extra = next((name for name in ALPACA_INPUT if name in there), "input")
-        yield Shape(
-            "alpaca", {**{our: names[our] for our in ("instruction", "output", "system", "history")}, "input": extra}
-        )
+        ours = {our: names[our] for our in ("instruction", "output", "system", "history")}
+        yield Shape("alpaca", {**ours, "input": _input(there)})
     if {"instruction", "response"} <= set(there):
-        extra = next((name for name in ALPACA_INPUT if name in there), "input")
-        yield Shape("alpaca", {"instruction": "instruction", "input": extra, "output": "response", "system": "system"})
+        ours = {"instruction": "instruction", "output": "response", "system": "system"}
+        yield Shape("alpaca", {**ours, "input": _input(there)})
     for prompt, completion in PAIRS:
         prompt, completion = mapping.get("prompt", prompt), mapping.get("completion", completion)
         if any(has(row, prompt) for row in rows) and any(has(row, completion) for row in rows):
-            yield Shape("prompt", {"prompt": prompt, "completion": completion, "system": "system"})
+            columns = {"prompt": prompt, "completion": completion, "system": "system"}
+            beside = _input(there)
+            texts = all(isinstance(row.get(beside, ""), str | None) for row in rows)
+            if prompt in ASKS and "prompt" not in mapping and texts and beside != completion:
+                columns["input"] = beside
+            yield Shape("prompt", columns)
     for prompt in [mapping.get("prompt", name) for name in ("query", "question", "prompt")]:
         choices, gold = mapping.get("choices", "choices"), mapping.get("gold", "gold")
-        if any(has(row, prompt) and isinstance(value_at(row, choices), list) and has(row, gold) for row in rows):
+        lists = (from_json_text(value_at(row, choices)) for row in rows if has(row, prompt) and has(row, gold))
+        if any(isinstance(item, list) for item in lists):
             yield Shape("choices", {"prompt": prompt, "choices": choices, "gold": gold})
+
+
+def _input(there: list[str]) -> str:
+    return next((name for name in INPUT if name in there), "input")
 
 
 def _first_turn(value: Any) -> Mapping[str, Any]:

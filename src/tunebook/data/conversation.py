@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
@@ -31,9 +31,27 @@ class Message:
         """Is this a turn that the model should learn to write?"""
         return self.role == "assistant" and self.train is not False
 
+    @property
+    def texts(self) -> list[str]:
+        """Every text that a chat template may write for it: the words, and what stands in tool calls and thinking."""
+        return [self.content, *texts_in(self.extra)] if self.extra else [self.content]
+
     def for_template(self) -> dict[str, Any]:
         """The message as chat templates take it."""
         return {"role": self.role, "content": self.content, **self.extra}
+
+
+def texts_in(value: Any) -> Iterator[str]:
+    """Every text in a JSON value, names of members too."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield name
+            yield from texts_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from texts_in(item)
 
 
 @dataclass(frozen=True)

@@ -107,16 +107,18 @@ def find_duplicates(index: RowIndex, *, own_groups: bool = False) -> Duplicates:
 
 
 def find_leaks(train: RowIndex, validation: RowIndex) -> Pairs:
-    """Pairs (row of train, row of validation) that say the same or nearly so; one for each such row of train."""
-    ids, held = train.column("id"), validation.column("id")
-    order = np.argsort(held, kind="stable")
-    place = order[np.minimum(np.searchsorted(held, ids, sorter=order), max(len(held) - 1, 0))] if len(held) else None
-    exact = np.flatnonzero(held[place] == ids) if place is not None else np.zeros(0, np.int64)
-    near = _near_pairs([train, validation], np.ones(len(ids) + len(held), np.bool_))
-    across = near[(near[:, 0] < len(ids)) & (near[:, 1] >= len(ids))] - [0, len(ids)]
-    pairs = np.concatenate([np.stack([exact, place[exact]], 1) if place is not None else across[:0], across])
-    _, once = np.unique(pairs[:, 0], return_index=True)
-    return pairs[once]
+    """Pairs (row of train, row of validation) that say the same or nearly so; one for each such row of train.
+
+    Of a run of near-duplicates that reaches into the validation file, every row of train is one: what is nearly the
+    same as a near-copy is a copy too.
+    """
+    ids, count = np.concatenate([train.column("id"), validation.column("id")]), len(train)
+    first = _first_of_equals(ids)
+    near = _near_pairs([train, validation], first == np.arange(len(ids)))
+    component = _components(np.concatenate([near, _pairs_of(first)]), len(ids))
+    held, place = np.unique(component[count:], return_index=True)
+    leaked = np.flatnonzero(np.isin(component[:count], held))
+    return np.stack([leaked, place[np.searchsorted(held, component[leaked])]], 1)
 
 
 def _first_of_equals(values: npt.NDArray[Any]) -> Int64:
@@ -173,14 +175,18 @@ def _useful(groups: UInt64, ids: UInt64) -> UInt64:
 
 def _joined(groups: UInt64, pairs: Pairs) -> UInt64:
     """Groups that a pair of rows links become one, with the name of the earliest: rows added behind rename nothing."""
-    from scipy.sparse import coo_matrix
-    from scipy.sparse.csgraph import connected_components
-
     names, first, inverse = np.unique(groups, return_index=True, return_inverse=True)
-    links = inverse[pairs]
-    graph = coo_matrix((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(len(names), len(names)))
-    _, component = connected_components(graph, directed=False)
+    component = _components(inverse[pairs], len(names))
     order = np.argsort(first, kind="stable")
     leader = np.zeros(len(names), np.int64)
     leader[component[order[::-1]]] = order[::-1]
     return np.asarray(names[leader[component]][inverse], np.uint64)
+
+
+def _components(links: Pairs, count: int) -> Int64:
+    """A number for each of `count` things, equal for those that are linked, directly or over others."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    graph = coo_matrix((np.ones(len(links), np.int8), (links[:, 0], links[:, 1])), shape=(count, count))
+    return np.asarray(connected_components(graph, directed=False)[1], np.int64)

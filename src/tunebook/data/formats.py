@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from tunebook.data.columns import Shape, value_at
-from tunebook.data.conversation import ROLES, Conversation, Message, Problem, Row
+from tunebook.data.conversation import ROLES, Conversation, Message, Problem, Row, texts_in
 from tunebook.data.json_text import from_json_text
 from tunebook.data.jsonl import kind_of
 
@@ -73,7 +73,8 @@ def _message(turn: Any, shape: Shape, number: int) -> Message:
     role = shape.roles.get(name) or ROLE_NAMES.get(name.lower()) if isinstance(name, str) else None
     if role is None:
         raise BadRow("unknown_role", f"{where} has the role {name!r}; known are {', '.join(ROLES)}")
-    extra = {key: turn[key] for key in _EXTRA if turn.get(key) is not None}
+    # An empty list of calls, as some exports write it in every turn, is no call.
+    extra = {key: turn[key] for key in _EXTRA if turn.get(key) not in (None, [])}
     if "tool_calls" in extra:
         extra["tool_calls"] = _tool_calls(extra["tool_calls"], where)
     content = turn.get(text_key)
@@ -109,7 +110,7 @@ def _train_flag(turn: Mapping[str, Any], where: str) -> bool | None:
 
 def _tool_calls(value: Any, where: str) -> list[dict[str, Any]]:
     """Calls as chat templates take them: type, and a function with name and arguments (an object)."""
-    calls = value if isinstance(value, list) else [value]
+    calls = value if isinstance(value, list) and value else [value]
     result = []
     for call in calls:
         function = call.get("function", call) if isinstance(call, dict) else None
@@ -142,16 +143,22 @@ def _tools(row: Mapping[str, Any], shape: Shape) -> tuple[Mapping[str, Any], ...
 
 
 def _alpaca(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tuple[Mapping[str, Any], ...]]:
-    instruction = _required_text(row, shape, "instruction")
-    extra = _optional_text(row, shape, "input")
     messages = [*_system(row, shape), *_history(row, shape)]
-    messages.append(Message("user", f"{instruction}\n\n{extra}" if extra.strip() else instruction))
+    messages.append(Message("user", _question(row, shape, "instruction")))
     messages.append(Message("assistant", _required_text(row, shape, "output")))
     return messages, ()
 
 
+def _question(row: Mapping[str, Any], shape: Shape, our: str) -> str:
+    """The text of `our` column, and below it what the row gives to it as `input`."""
+    asked, extra = _required_text(row, shape, our), _optional_text(row, shape, "input")
+    return f"{asked}\n\n{extra}" if extra.strip() else asked
+
+
 def _history(row: Mapping[str, Any], shape: Shape) -> Iterator[Message]:
     history = from_json_text(value_at(row, shape.columns["history"])) if "history" in shape.columns else None
+    if not isinstance(history, list | None):
+        raise BadRow("wrong_type", f"history is {kind_of(history)}, not a list of pairs")
     for number, pair in enumerate(history or [], 1):
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise BadRow("wrong_type", f"pair {number} of history is not a list of two texts")
@@ -167,7 +174,8 @@ def _prompt(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tuple[
         if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
             turns += [_message(turn, inner, number) for number, turn in enumerate(value, 1)]
         else:
-            turns.append(Message(role, _required_text(row, shape, our)))
+            read = _question if our == "prompt" else _required_text
+            turns.append(Message(role, read(row, shape, our)))
     return turns, ()
 
 
@@ -204,13 +212,19 @@ def _optional_text(row: Mapping[str, Any], shape: Shape, our: str) -> str:
     return "" if value is None else _text(value, shape.columns[our])
 
 
+def _check_characters(texts: Iterable[str], where: str) -> None:
+    for text in texts:
+        if "\0" in text:
+            raise BadRow("nul", f"{where} has a NUL character")
+        if not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise BadRow("lone_surrogate", f"{where} has half of a surrogate pair, which is no character")
+
+
 def _check(conversation: Conversation) -> None:
     """What no conversation may be, whatever its form."""
+    _check_characters(texts_in(conversation.tools), "tools")
     for number, message in enumerate(conversation.messages, 1):
-        if "\0" in message.content:
-            raise BadRow("nul", f"message {number} has a NUL character")
-        if not message.content.isascii() and any("\ud800" <= char <= "\udfff" for char in message.content):
-            raise BadRow("lone_surrogate", f"message {number} has half of a surrogate pair, which is no character")
+        _check_characters(message.texts, f"message {number}")
         if message.trained and not message.content.strip(_BLANK) and "tool_calls" not in message.extra:
             raise BadRow("empty_answer", f"message {number}, an answer to train on, is empty")
     if conversation.messages[0].role == "assistant":

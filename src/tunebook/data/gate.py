@@ -112,7 +112,7 @@ def _without_leaks(train: Checked, validation: Checked, data: DataPlan, cache_fo
         lines = [index.column("line") for index in indexes]
         findings = Findings.from_json(train.findings.to_json())
         for mine, theirs in pairs:
-            message = f"says what line {lines[1][theirs]} of the validation file says"
+            message = f"says what line {lines[1][theirs]} of the validation file says, or nearly"
             findings.add(Problem(int(lines[0][mine]), "leak", message, "warning"))
         keep = ~np.isin(train.examples.lines, lines[0][pairs[:, 0]])
         findings.leaks, findings.examples = len(pairs), int(keep.sum())

@@ -14,8 +14,11 @@ import re
 from pathlib import Path
 
 from tunebook.data.cache import default_folder
+from tunebook.data.tabular import without_nulls
 from tunebook.errors import DataError
+from tunebook.files import finite
 
+_VERSION = 2
 # A plan's folder may stand in front, as it does before every path.
 _REFERENCE = re.compile(
     r"(?:^|/)hub:(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:#(?P<configuration>[\w.-]+))?(?:@(?P<split>[\w.:%\[\]-]+))?$"
@@ -33,7 +36,7 @@ def local_copy(path: Path, rows: int | None = None) -> Path:
     if found is None:
         raise DataError(f"{path} is no reference to a hub data set.", do="Its form is hub:owner/name@split.")
     name, configuration, split = found["name"], found["configuration"], found["split"] or "train"
-    key = hashlib.sha256(json.dumps([name, configuration, split, rows]).encode()).hexdigest()[:16]
+    key = hashlib.sha256(json.dumps([_VERSION, name, configuration, split, rows]).encode()).hexdigest()[:16]
     copy = default_folder().parent / "hub" / f"{name.replace('/', '--')}-{key}.jsonl"
     if not copy.exists():
         _fetch(copy, name, configuration, split, rows)
@@ -53,7 +56,8 @@ def _fetch(copy: Path, name: str, configuration: str | None, split: str, rows: i
         stream = load_dataset(name, configuration, split=split, streaming=True)
         with aside.open("w", encoding="utf-8") as file:
             for row in stream.take(rows) if rows else stream:
-                file.write(json.dumps(row, default=str) + "\n")
+                # Arrow fills in nulls for the keys that a nested row lacks; NaN is no JSON.
+                file.write(json.dumps(without_nulls(finite(row)), default=str) + "\n")
         aside.replace(copy)
     except Exception as error:  # the library raises whatever its readers and the network raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]

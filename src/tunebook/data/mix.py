@@ -61,6 +61,11 @@ class Mixture:
         return any(source.own_groups for source in self.sources)
 
     @property
+    def unused(self) -> tuple[str, ...]:
+        """The columns that hold text, of which nothing is made, each with its file."""
+        return tuple(f"{name} of {source.path.name}" for source in self.sources for name in source.unused)
+
+    @property
     def files(self) -> list[Path]:
         """Every file that decides about the rows."""
         return [self.path, *(file for source in self.sources for file in source.files)]

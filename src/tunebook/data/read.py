@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tunebook.data.columns import Shape, find_shape
+from tunebook.data.columns import Shape, find_shape, unused_texts
 from tunebook.data.conversation import Conversation, Problem, Row
 from tunebook.data.formats import to_conversation
 from tunebook.data.json_text import BOM
@@ -30,11 +30,15 @@ _GOOD_ROWS, _LOOKED_AT = 100, 10_000
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A data file whose form is known. `shape` is None when none of its first rows can be read."""
+    """A data file whose form is known. `shape` is None when none of its first rows can be read.
+
+    `unused` are columns that hold text, of which the form makes nothing.
+    """
 
     path: Path
     kind: Kind
     shape: Shape | None
+    unused: tuple[str, ...] = ()
 
     @property
     def form(self) -> str:
@@ -52,14 +56,19 @@ class Source:
         return line_files(self.path) if self.kind == "lines" else [self.path]
 
     def conversations(self) -> Iterator[Conversation | Problem]:
-        """Every row in file order: what it says, or what is wrong with it."""
-        for row in READERS[self.kind](self.path):
-            if isinstance(row, Problem) or self.shape is None:
-                yield (
-                    row if isinstance(row, Problem) else Problem(row.line, "missing_key", "form unknown", raw=row.value)
-                )
-            else:
-                yield to_conversation(row, self.shape)
+        """Every row in file order: what it says, or what is wrong with it. DataError when reading fails midway."""
+        try:
+            for row in READERS[self.kind](self.path):
+                yield self._read(row)
+        except OSError as error:
+            raise _unreadable(self.path, error) from None
+
+    def _read(self, row: Row | Problem) -> Conversation | Problem:
+        if isinstance(row, Problem):
+            return row
+        if self.shape is None:
+            return Problem(row.line, "missing_key", "form unknown", raw=row.value)
+        return to_conversation(row, self.shape)
 
 
 def open_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
@@ -74,14 +83,10 @@ def open_source(path: Path, columns: Mapping[str, str] | None = None) -> Source:
             raise DataError(f"{path} has no rows.", do="Give a file with at least two examples.")
         if kind == "lines" and not columns:
             raise _lines_fault(path)
-        return Source(path, kind, find_shape(rows, columns, path.name) if rows else None)
+        shape = find_shape(rows, columns, path.name) if rows else None
+        return Source(path, kind, shape, tuple(unused_texts(rows, shape)) if shape else ())
     except OSError as error:
         raise _unreadable(path, error) from None
-
-
-def read_conversations(path: Path, columns: Mapping[str, str] | None = None) -> Iterator[Conversation | Problem]:
-    """`open_source(...).conversations()`."""
-    return open_source(path, columns).conversations()
 
 
 def find_kind(path: Path) -> Kind:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tunebook.data.conversation import Conversation, Message, Problem
+from tunebook.data.conversation import Conversation, Message, Problem, texts_in
 from tunebook.data.encode import Encoder, Encoding
 from tunebook.data.examples import Example
 from tunebook.data.sketch import normal
@@ -127,11 +127,12 @@ def _rendered(
         _no_forged_turn(conversation, template)
         spans, dropped = [], 0
         for place, prompt in zip(places, before, strict=True):
-            span = _answer_span(full, str(prompt), conversation.messages[place], place + 1, template)
+            last = place == places[-1]
+            span = _answer_span(full, str(prompt), conversation.messages[place], place + 1, last, template)
             thinking_lost = _thinking_lost(conversation.messages[place], full[slice(*span)])
             dropped += thinking_lost
             # An earlier turn without its thinking would teach the model to answer without any.
-            if not thinking_lost or place == places[-1]:
+            if not thinking_lost or last:
                 spans.append(span)
         return Rendered(
             conversation, full, tuple(spans), _reference(conversation, full[slice(*spans[-1])], template), dropped
@@ -149,31 +150,33 @@ def _reference(conversation: Conversation, written: str, template: Template) -> 
 def _no_forged_turn(conversation: Conversation, template: Template) -> None:
     if template.control is None:
         return
-    for number, message in enumerate(conversation.messages, 1):
-        found = template.control.search(message.content)
-        if found:
+    places = [(f"message {number}", message.texts) for number, message in enumerate(conversation.messages, 1)]
+    for where, texts in [*places, ("tools", texts_in(conversation.tools))]:
+        for found in filter(None, map(template.control.search, texts)):
             raise Unmaskable(
-                "special_token",
-                f"message {number} holds {found.group()!r}, which the tokenizer reads as a control token",
+                "special_token", f"{where} holds {found.group()!r}, which the tokenizer reads as a control token"
             )
 
 
-def _answer_span(full: str, prompt: str, message: Message, number: int, template: Template) -> tuple[int, int]:
-    """Where the answer and the token that ends it stand in `full`."""
+def _answer_span(
+    full: str, prompt: str, message: Message, number: int, last: bool, template: Template
+) -> tuple[int, int]:
+    """Where the answer and the token that ends it stand in `full`; of an earlier answer that none ends, its words."""
     if not full.startswith(prompt):
         raise Unmaskable("template_mask", _how_they_part(full, prompt, number))
     start = len(prompt)
     ends = [place + len(stop) for stop in template.stops if (place := full.find(stop, start)) >= 0]
     words = message.content.strip()
-    if ends and template.end_of_turn is not None:
+    bare = _THINKING.sub("", words).strip()  # some templates leave out thinking; every other word must be there
+    if ends and template.end_of_turn is not None and (last or template.ends_every_turn):
         end = min(ends)
-    elif words and (place := full.find(words, start)) >= 0:
-        end = place + len(words)
     else:
-        end = len(full)
+        said = next((text for text in (words, bare) if text and full.find(text, start) >= 0), None)
+        if said is None and not last:
+            raise Unmaskable("template_mask", f"the chat template does not show where message {number} ends")
+        end = full.find(said, start) + len(said) if said else len(full)
     written = full[start:end]
-    # Some templates leave out thinking; every other word must be there.
-    if words not in written and _THINKING.sub("", words).strip() not in written:
+    if words not in written and bare not in written:
         raise Unmaskable("words_changed", f"the chat template changes the words of message {number}")
     for call in message.extra.get("tool_calls", ()):
         if call["function"]["name"] not in written:

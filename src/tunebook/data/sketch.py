@@ -22,10 +22,11 @@ BANDS, ROWS_A_BAND = 25, 5
 _MARK, _END = b"\x01", b" \x01 \x01 "
 # ASCII punctuation and control characters part words; so do the marks of other scripts, by the slower way below.
 _TO_SPACE = bytes(code if chr(code).isalnum() or code > 127 else 32 for code in range(256))
-# Scripts that write no spaces: each character is a word of its own.
+# One random number for each byte, and an odd one for each place in a word.
 _BYTES: UInt32 = np.random.default_rng(1).integers(2**32, size=256, dtype=np.uint32)
 _BYTES[ord(" ")] = 0
 _PLACES: UInt32 = np.random.default_rng(2).integers(2**31, size=256, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+# Scripts that write no spaces: each character is a word of its own.
 _WORDS = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\u0e00-\u0eff]|[^\W_]+")
 
 

@@ -56,6 +56,9 @@ class Survey:
         self.progress = progress or (lambda rows: None)
         self.findings = Findings(source.form, source.kind)
         self.index = RowIndex(folder / "index")
+        if source.unused:
+            message = f"columns of text that are not used: {', '.join(source.unused)}; a mapping (--columns) takes them"
+            self.findings.add(Problem(1, "unused_columns", message, "warning"))
         if template:
             stop = template.end_of_turn
             self.findings.tokens = TokenFindings(

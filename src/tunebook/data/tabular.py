@@ -16,24 +16,46 @@ _BATCH = 1024
 
 
 def read_csv(path: Path) -> Iterator[Row | Problem]:
-    """Rows under a header line; commas, semicolons or tabs. An empty cell is a missing value. Rows count from 1."""
+    """Rows under a header line; commas, semicolons or tabs. An empty cell is a missing value.
+
+    Rows count from 1, blank lines not at all. DataError when the header cannot be read.
+    """
     csv.field_size_limit(MAX_ROW_BYTES)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        header_line = file.readline()
-        delimiter = max(",;\t", key=header_line.count)
-        header = next(csv.reader([header_line], delimiter=delimiter, strict=True), [])
-        if len(set(header)) < len(header) or not all(name.strip() for name in header):
-            raise DataError(f"The first line of {path} does not name every column once.", do="Give it a header line.")
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        for number in itertools.count(1):
+        first = file.readline()
+        reader = csv.reader(itertools.chain([first], file), delimiter=max(",;\t", key=first.count), strict=True)
+        header = _header(reader, path)
+        number = 0
+        while True:
+            begin = reader.line_num + 1
             try:
-                cells = next(reader)
-            except StopIteration:
-                return
+                cells = next(reader, None)
             except csv.Error as error:
-                yield Problem(number, "bad_csv", f"not valid CSV: {error} (file line {reader.line_num + 1})")
+                # A quote that is not closed swallows the lines below it: each may have been a row.
+                for line in range(begin, reader.line_num + 1):
+                    number += 1
+                    yield _bad_csv(number, error, begin, line)
                 continue
-            yield _csv_row(number, header, cells, reader.line_num + 1)
+            if cells is None:
+                return
+            if len(cells) > 1 or "".join(cells).strip():
+                number += 1
+                yield _csv_row(number, header, cells, reader.line_num)
+
+
+def _bad_csv(number: int, error: csv.Error, begin: int, line: int) -> Problem:
+    swallowed = f", behind a quote that line {begin} opens" if line > begin else ""
+    return Problem(number, "bad_csv", f"not valid CSV: {error} (file line {line}{swallowed})")
+
+
+def _header(reader: Any, path: Path) -> list[str]:
+    try:
+        header: list[str] = next(reader, [])
+    except csv.Error as error:
+        raise DataError(f"The header line of {path} is not valid CSV ({error}).", do="Mend its quotes.") from None
+    if not header or len(set(header)) < len(header) or not all(name.strip() for name in header):
+        raise DataError(f"The first line of {path} does not name every column once.", do="Give it a header line.")
+    return header
 
 
 def _csv_row(number: int, header: list[str], cells: list[str], line: int) -> Row | Problem:
@@ -120,4 +142,7 @@ def glob_escape(name: str) -> str:
 
 def _count_lines(path: Path) -> int:
     with path.open("rb") as file:
-        return sum(piece.count(b"\n") for piece in iter(lambda: file.read(2**20), b""))
+        lines, last = 0, b"\n"
+        for piece in iter(lambda: file.read(2**20), b""):
+            lines, last = lines + piece.count(b"\n"), piece[-1:]
+        return lines + (last != b"\n")

@@ -151,6 +151,16 @@ class Template:
         return found.group() if found else None
 
     @cached_property
+    def ends_every_turn(self) -> bool:
+        """Does a stop follow an earlier answer too, before the next question, or only the last one?"""
+        try:
+            _, _, rest = self.text([*_TURNS, *_TURNS]).partition(_ANSWER)
+        except Refused:
+            return True
+        between, asked, _ = rest.partition(_QUESTION)
+        return not asked or any(stop in between for stop in self.stops)
+
+    @cached_property
     def control(self) -> re.Pattern[str] | None:
         """Finds the tokens that build a conversation; inside a message they would forge a turn. None for no such."""
         used = {self.end_of_turn, self.tokenizer.bos_token, self.tokenizer.eos_token, self.tokenizer.pad_token}

@@ -140,7 +140,7 @@ def epochs(draft: Draft, asked: Asked) -> None:
     draft.put("training.epochs.max", high, asked.why)
 
 
-_PAIR = re.compile(r"([\d.]+(?:e-?\d+)?)\s*(%?)", re.IGNORECASE)
+_PAIR = re.compile(r"((?:(?<!\d)-)?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)\s*(%?)", re.IGNORECASE)
 
 
 def warmup(draft: Draft, asked: Asked) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from tunebook.errors import Fault, PlanError
+from tunebook.pages.items import make_item
 from tunebook.pages.page import Page
 from tunebook.pages.parts import Answer
 from tunebook.plan.advice import Advice, advise
@@ -140,7 +141,15 @@ def _asked(page: Page | None, answers: Mapping[str, Answer]) -> Iterator[tuple[s
     for name, question, sets, typed in questions:
         answer, more = answers.get(name, ""), answers.get(name + CUSTOM, "")
         if answer:
-            yield name, Asked(question, more or answer, typed or bool(more)), sets
+            yield name, Asked(question, _with_custom(answer, more), typed or bool(more)), sets
+
+
+def _with_custom(answer: Answer, more: Answer) -> Answer:
+    """The answer with what was said to an entry that begins with Custom in its place; the other entries stay."""
+    if isinstance(answer, str) or not more:
+        return more or answer
+    said = [more] if isinstance(more, str) else more
+    return [one for item in answer for one in (said if make_item(item).custom else [item])]
 
 
 def _plain_values(draft: Draft, data: str, model: str) -> dict[str, Any]:

@@ -5,10 +5,11 @@ A rule that is taken away leaves its words unread, so that they are reported.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 from tunebook.plan.rules.item import Item
-from tunebook.plan.rules.makers import REFUSED
+from tunebook.plan.rules.makers import REFUSED, budget
 from tunebook.plan.rules.scan import Match
 from tunebook.plan.rules.words import words_of
 
@@ -23,7 +24,7 @@ _ENDS = {"STOP", "PASSED", "TRAIN", "EARLY_STOPPING", "STOPS"}
 def kept(items: Sequence[Item], matches: Sequence[Match], stops: bool) -> list[Match]:
     """The matches that stand, once what is between them has been looked at; does the sentence speak of stopping?"""
     gone = _unless(items, matches) | _negated(items, matches) | _after_no(items, matches) | _together(items, matches)
-    gone |= _for_something_else(items, matches, stops)
+    gone |= _for_something_else(items, matches, stops) | _from_when_on(items, matches)
     return [match for at, match in enumerate(matches) if at not in gone and match.said != REFUSED]
 
 
@@ -34,8 +35,9 @@ def _loose(items: Sequence[Item], matches: Sequence[Match], kind: str) -> list[i
 
 
 def _unless(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
-    """A condition on the whole clause, which no rule can carry: every rule in it goes."""
-    held = _loose(items, matches, "HOLD")
+    """`unless ...`, `whichever comes last`: a condition on the whole clause, which no rule can carry: every rule in it
+    goes."""
+    held = _loose(items, matches, "HOLD") or _loose(items, matches, "ALL")
     return {at for at, match in enumerate(matches) if held and match.rules}
 
 
@@ -62,7 +64,10 @@ def _after_no(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
 
 
 def _for_something_else(items: Sequence[Item], matches: Sequence[Match], stops: bool) -> set[int]:
-    """`email me when it plateaus`, `when it plateaus, lower the rate`: a condition, but not for stopping."""
+    """`email me when it plateaus`, `when it plateaus, lower the rate`: a condition, but not for stopping.
+
+    So is the limit in `stop if the moon is full after 2 hours`.
+    """
     gone = set()
     for number, match in enumerate(matches):
         begin = matches[number - 1].end if number else 0
@@ -72,7 +77,7 @@ def _for_something_else(items: Sequence[Item], matches: Sequence[Match], stops: 
         after = [item.kind for item in items[match.end : match.end + 2]]
         asks = bool(before - BESIDE)
         acts = not stops and after[:1] == [","] and bool(set(after) - BESIDE - {"METRIC", "PAIR"})
-        if "IF" in before and not before & _ENDS and (asks or acts):
+        if "IF" in before and (asks or acts) and (_spends(match) or not before & _ENDS):
             gone.add(number)
     return gone
 
@@ -92,6 +97,25 @@ def _together(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
         if right_condition and (left_condition or left == "?"):
             gone.add(right)
     return {at for at in gone if isinstance(at, int)}
+
+
+def _from_when_on(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
+    """`loss > 3 after epoch 2`, `after 2 epochs, stop if ...`: from when on a condition counts. Both go, for as two
+    rules either of them would stop the run. A comma lists rules, but for `loss rises, after epoch 2`."""
+    gone = set()
+    for number, (left, right) in enumerate(itertools.pairwise(matches)):
+        between = {item.kind for item in items[left.end : right.start]}
+        first, second = items[left.start].kind, items[right.start].kind
+        behind = left.condition and _spends(right) and second == "AFTER" and first != "AFTER"
+        listed = "," in between and not between & {"IF", "STOP"} and not behind
+        apart = listed or between & {"OR", "AND", "BUT"} or first == "TRAIN"
+        if _spends(left) != _spends(right) and left.rules and right.rules and not apart:
+            gone |= {number, number + 1}
+    return gone
+
+
+def _spends(match: Match) -> bool:
+    return match.row.make is budget and match.condition
 
 
 def _new_thought(items: Sequence[Item], matches: Sequence[Match], place: int) -> bool:

@@ -70,14 +70,23 @@ def _clauses(items: list[Item]) -> Iterator[list[Item]]:
     """A sentence, cut where a new thought begins: at "but", before ", stop", and where nobody could follow any more."""
     begin = 0
     items = [_but_also(items, at) for at in range(len(items))]
+    if len(items) < LONGEST_CLAUSE and any(item.kind == "ALL" for item in items):
+        yield items  # "..., stop when ..., whichever comes last" speaks of all of it
+        return
     for at in range(1, len(items)):
         item, before = items[at], items[at - 1]
-        stops = item.kind == "STOP" and before.kind == "," and at - begin > 1
+        stops = item.kind == "STOP" and before.kind == "," and at - begin > 1 and not _leads_on(items, begin, at)
         ends = item.kind == "OR" and item.words.endswith(("stop", "end", "halt"))
         if item.kind == "BUT" or stops or ends or at - begin == LONGEST_CLAUSE:
             yield items[begin:at]
             begin = at
     yield items[begin:]
+
+
+def _leads_on(items: Sequence[Item], begin: int, at: int) -> bool:
+    """ "*after 2 epochs,* stop if ...": the words up to `at` are no thought of their own."""
+    kinds = [item.kind for item in items[begin:at] if item.kind not in _UNSAID and item.kind not in _JOINS]
+    return kinds[:1] in (["AFTER"], ["IF"]) and "STOP" not in kinds and at + 1 < len(items)
 
 
 def _but_also(items: list[Item], at: int) -> Item:

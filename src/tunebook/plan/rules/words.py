@@ -3,8 +3,8 @@
 
 To teach the reader a new way of saying something, add a phrase here. A phrase is a row of words: `a|b` is either,
 `a?` and `a|b?` may be missing, `improve~` is improve, improves, improved and improving (`drop~~` doubles its last
-letter). Case, hyphens and underscores do not count; `#` is any number. The longest phrase at a place wins. An idea may
-carry a value after a colon. What ideas add up to is said in `grammar.py`.
+letter). Case, hyphens and underscores do not count. The longest phrase at a place wins. An idea may carry a value after
+a colon. What ideas add up to is said in `grammar.py`.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
     ],
     "STOPS": ["stops|stopped|ceases|ceased|cease|quits", "fail~", "no longer", "not any longer|more"],
     "NOT": [_NOT],
-    "NO": ["no|nothing|without|skip|disable|neither", "instead|rather of|than"],
+    "NO": ["no|nothing|without|skip|disable|neither|avoid~", "instead|rather of|than"],
     # How far.
     "ABOVE:>": [
         ">|above|over|exceed~|beyond|past|surpass~|passes|passing",
@@ -233,6 +233,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
         "gone by",
     ],
     "AFTER": ["after|following"],
+    "filler": ["avoid~ the|any|my? model|models|more|further? over? overfitting|overfit|overfits|fitting|fit"],
     # How ideas are joined.
     "IF": ["wait until|till", "if|when|whenever|upon|until|till|where|case"],
     "AND": ["and|&", "as well as"],
@@ -252,6 +253,10 @@ IDEAS: Mapping[str, Sequence[str]] = {
         "at the same time",
         "not if|when|before|until|till|after",
         "only after|before",
+    ],
+    "ALL": [
+        "whichever|whatever of? these|those|them|the? two|both|one? is|comes|happens|occurs|ends|falls? last|later|latest",
+        "the? later|latter of",
     ],
     "EVERY": ["every|each|per"],
     "STOP": [
@@ -408,7 +413,7 @@ FILLER = words_of(
     continue continued becomes become becoming goes going went even hard relative gets get getting shows show fully total number
     apply applying applied add adding added enable enabled include including use uses using anymore used set setting settings
     approximately roughly nearly about around ca point wall clock too performance as new only just low small average mean median another
-    overfitting overfit prevent preventing prevention avoid regularization regularisation regularize regularise
+    overfitting overfit prevent preventing prevention regularization regularisation regularize regularise
     process job session both always random randomly compute computing calculate calculating track tracking help helps instance e.g eg i.e ie sign signs guard keep consistently continuously subsequently
     """
 )
