@@ -285,7 +285,7 @@ def test_the_command_line_compares_draws_and_keeps(made: Run, runs: Path, tmp_pa
     assert done.code == 0, done.err
     assert "tiny-1 against tiny-1@base" in done.out
     assert "Better answers" in done.out
-    assert "What is 0 + 0?" in done.out
+    assert "What is " in done.out
     (name, kept), *_ = list_comparisons(runs)
     assert name == "tiny-1@base-vs-tiny-1-1"
     assert kept["questions"]["count"] == 2

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from tests.workflow.test_run import start
 from tunebook.errors import TrainingError
+from tunebook.evaluate.asked import asked
 from tunebook.plan.files import make_plan
 from tunebook.runs.events import read_events
 from tunebook.runs.metrics import metric_rows
 from tunebook.runs.store import open_run
 from tunebook.train.forward import Engine
 from tunebook.workers.group import Workers
-from tunebook.workflow.evaluation import answered_rows
 from tunebook.workflow.out_of_memory import within_memory
 from tunebook.workflow.training import unwatched
 
@@ -83,13 +82,13 @@ def test_memory_that_does_for_nothing_ends_in_a_sentence():
 
 
 def test_the_prompts_that_are_answered_come_from_the_whole_file_and_are_the_same_on_each_try():
-    plan = make_plan({"model": {"name": "m"}, "data": {"path": "d"}, "evaluation": {"prompts": 20}})
-    picked = answered_rows(np.arange(1000), plan)
+    picked = asked(1000, 20, seed=42)
     assert len(set(picked)) == 20
-    assert picked.tolist() == sorted(picked)
-    assert sum(picked < 500) in range(4, 17)
-    assert answered_rows(np.arange(1000), plan).tolist() == picked.tolist()
-    assert answered_rows(np.arange(5), plan).tolist() == [0, 1, 2, 3, 4]
+    assert picked == sorted(picked)
+    assert sum(place < 500 for place in picked) in range(4, 17)
+    assert asked(1000, 20, seed=42) == picked
+    assert set(picked) < set(asked(1000, 30, seed=42))
+    assert asked(5, 20, seed=42) == [0, 1, 2, 3, 4]
 
 
 def test_a_rule_on_what_is_not_measured_is_told_before_training():

@@ -88,8 +88,8 @@ def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) ->
         except TunebookError as error:
             raise type(error)(
                 f"There is no run '{name}' in {runs}, and no version and no model of that name.",
-                do="`tunebook runs` and `tunebook versions list` show them; a model is a folder, a .gguf file, a hub id "
-                "or smollm2-135m.",
+                do="`tunebook runs` and `tunebook versions list` show them; a model is a folder, a .gguf file, "
+                "a hub id or smollm2-135m.",
             ) from error
         if with_base or step:
             raise click.UsageError(f"--with-base and --step need a run; '{name}' is a model.")

@@ -11,6 +11,7 @@ from tunebook.data.conversation import Conversation, Problem, Row
 from tunebook.data.open import open_data
 from tunebook.data.read import READERS, find_kind
 from tunebook.errors import DataError, Fault, RunError
+from tunebook.evaluate.asked import asked
 from tunebook.files import read_json
 from tunebook.runs.store import Run
 
@@ -52,12 +53,13 @@ def from_file(path: Path, count: int | None) -> list[Question]:
 
 
 def from_run(run: Run, count: int) -> list[Question]:
-    """The first `count` held-out rows of `run`, in the order in which the run itself asks them.
+    """`count` held-out rows of `run`: those that the run itself asks, as far as they go.
 
     RunError when the run has split no data yet or the data are no longer there.
     """
     plan = run.plan()
-    wanted = split_ids(run, "validation")[:count]
+    held_out = split_ids(run, "validation")
+    wanted = [held_out[place] for place in asked(len(held_out), count, plan.training.seed)]
     if not wanted:
         raise RunError(
             f"The run '{run.name}' has no held-out rows to ask.", do="Give questions of your own with --prompts FILE."

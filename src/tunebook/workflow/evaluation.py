@@ -6,15 +6,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from tunebook.evaluate.ability import Retention
+from tunebook.evaluate.asked import asked
 from tunebook.evaluate.generate import Answer, generate
 from tunebook.evaluate.heldout import HeldOut, held_out_loss
 from tunebook.evaluate.mode import device_of
 from tunebook.evaluate.retention import Probes, Question, load_probes, measure_retention, tokens_at_once
 from tunebook.evaluate.scores import corpus_scores
-from tunebook.plan.schema import Plan
 from tunebook.workflow.context import Context
 from tunebook.workflow.out_of_memory import within_memory
 
@@ -60,16 +58,11 @@ def measure_held_out(context: Context) -> HeldOut:
     return HeldOut.of(context.workers.share(rows, examples.lengths[rows].tolist(), read))
 
 
-def answered_rows(rows: np.ndarray, plan: Plan) -> np.ndarray:
-    """Which of the held-out `rows` are answered: drawn by the plan's seed, since a file may be sorted by topic."""
-    drawn = np.random.default_rng(plan.training.seed).permutation(rows)[: plan.evaluation.prompts]
-    return np.sort(drawn)
-
-
 def answer_prompts(context: Context, step: int) -> dict[str, float]:
     """Answer the held-out prompts as the model stands, write them down, and score them where the plan asks."""
     plan = context.plan
-    rows = answered_rows(context.validation_rows, plan)
+    held_out = context.validation_rows
+    rows = held_out[asked(len(held_out), plan.evaluation.prompts, plan.training.seed)]
     if not len(rows):
         return {}
     examples = [context.validation_examples[int(row)] for row in rows]
@@ -136,8 +129,8 @@ def measure_retention_of(context: Context, name: str) -> None:
     if context.plan.evaluation.tasks:
         from tunebook.evaluate.harness import measure_tasks
 
-        asked = context.plan.evaluation
-        found = replace(found, tasks=measure_tasks(context.model, context.tokenizer, asked.tasks, asked.task_limit))
+        wanted = context.plan.evaluation
+        found = replace(found, tasks=measure_tasks(context.model, context.tokenizer, wanted.tasks, wanted.task_limit))
     context.keep(found.to_json(), "evaluation", f"retention-{name}.json")
 
 

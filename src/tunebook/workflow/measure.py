@@ -15,6 +15,7 @@ import psutil
 
 from tunebook.data.gate import Checked, check_data
 from tunebook.data.split import split
+from tunebook.evaluate.asked import asked
 from tunebook.evaluate.generate import generate
 from tunebook.evaluate.heldout import held_out_loss
 from tunebook.evaluate.retention import Probes, load_probes, measure_retention
@@ -28,7 +29,6 @@ from tunebook.train.loop import Job, optimizer_step
 from tunebook.train.memory import memory_taken
 from tunebook.train.optim import make_optimizer
 from tunebook.train.state import TrainState
-from tunebook.workflow.evaluation import answered_rows
 from tunebook.workflow.hardware import pick_device
 from tunebook.workflow.memory import MICRO_BATCH_TOKENS, micro_batch_tokens
 
@@ -135,7 +135,7 @@ class Measured:
 
     def _answer_seconds(self) -> float:
         """All prompts answered up to the limit; fewer tokens are asked for where that takes long."""
-        rows = answered_rows(self.held_out, self.plan)
+        rows = self.held_out[asked(len(self.held_out), self.plan.evaluation.prompts, self.plan.training.seed)]
         prompts = [self.validation[int(row)].prompt_ids.tolist() for row in rows]
 
         def work(tokens: int) -> None:
