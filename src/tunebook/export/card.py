@@ -104,7 +104,7 @@ def plan_text(plan: Plan) -> str:
                 }
             ),
             "evaluation": plan.evaluation.model_copy(
-                update={"tasks": [Path(task).name if is_task_file(task) else task for task in plan.evaluation.tasks]}
+                update={"tasks": tuple(Path(t).name if is_task_file(t) else t for t in plan.evaluation.tasks)}
             ),
             "quality": plan.quality.model_copy(update={"judge": None}),
             "origins": {},
