@@ -65,6 +65,26 @@ def test_a_run_is_removed_with_the_keyboard_after_a_question(page, studio):
     assert not (studio.folder / "runs" / "alpha-1").exists()
 
 
+def test_a_click_is_not_lost_when_the_list_changes_under_it(page, studio):
+    create_run("alpha-1", studio.folder / "runs", plan())
+    page.goto(studio.base)
+    remove = page.get_by_role("button", name="Remove alpha-1")
+    remove.wait_for()
+    page.evaluate(
+        """async () => {
+            const {onNews} = await import("/static/js/core.js");
+            onNews((news) => { window.told = news.list?.some((run) => run.name === "beta-1"); });
+        }"""
+    )
+    remove.hover()
+    page.mouse.down()
+    create_run("beta-1", studio.folder / "runs", plan())
+    page.wait_for_function("() => window.told")
+    page.mouse.up()
+    page.get_by_text("Remove the run alpha-1?").wait_for()
+    page.locator("#runs a", has_text="beta-1").wait_for()
+
+
 def test_all_that_a_search_found_is_removed_at_once_and_nothing_else(page, studio):
     for number in range(5):
         create_run(f"old-{number}", studio.folder / "runs", plan())

@@ -93,6 +93,65 @@ def test_an_answer_to_a_ticked_page_in_another_tab_changes_the_plan_here(open_pa
     longest(page).get_by_text("768").wait_for()
 
 
+def test_a_change_of_the_plan_is_said_in_a_few_words(open_page):
+    page = open_page
+    said = page.locator("#plan-say")
+    assert said.inner_text() == "Plan updated"
+    page.locator("[data-id=how-often-will-you-evaluate-the-model-during-training] .choice", has_text="Custom").click()
+    page.locator("#plan .faults").wait_for()
+    assert "How often" in said.inner_text()
+    assert page.locator("#plan").get_attribute("aria-live") is None
+
+
+def test_what_the_data_view_set_for_one_file_is_not_taken_to_another(page, studio):
+    (studio.folder / "other.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 3)
+    page.goto(f"{studio.base}/pages/{KEY}?data=rows.jsonl&set=data.max_length%3D64")
+    page.get_by_text("Set on the data view").wait_for()
+    page.reload()
+    page.get_by_text("Set on the data view").wait_for()
+    with page.expect_request("**/api/plan") as asked:
+        page.locator("#data").select_option("other.jsonl")
+    assert json.loads(asked.value.post_data)["settings"] == []
+    page.get_by_text("Set on the data view").wait_for(state="detached")
+
+
+def test_data_that_could_not_be_looked_at_is_said_once_and_looked_at_again_when_asked(page, studio):
+    looks = []
+
+    def refuse(route):
+        looks.append(1)
+        route.fulfill(status=409, json={"error": {"what": "The tokenizer cannot be read."}})
+
+    page.route("**/api/facts", refuse)
+    page.goto(f"{studio.base}/pages/{KEY}?data=rows.jsonl")
+    page.locator("#plan .faults", has_text="The tokenizer cannot be read.").wait_for()
+    with page.expect_response("**/api/plan"):
+        page.locator("[data-id=batch-size] .choice").nth(3).click()
+    page.locator("#plan .faults", has_text="The tokenizer cannot be read.").wait_for()
+    assert page.locator("#plan .measuring").count() == 0
+    assert len(looks) == 1
+    with page.expect_response("**/api/facts"):
+        page.get_by_role("button", name="Try again").click()
+    page.close()
+    page.faults.clear()  # the browser itself reports the refusals
+
+
+def test_an_estimate_of_a_plan_that_changed_while_it_was_measured_is_not_shown_as_this_ones(page, studio):
+    held = []
+    page.route("**/api/facts", lambda route: route.fulfill(status=409, json={"error": {"what": "No."}}))
+    page.route("**/api/estimate", lambda route: held.append(route))
+    page.goto(f"{studio.base}/pages/{KEY}?data=rows.jsonl")
+    page.get_by_role("button", name="Measure time and memory").click()
+    with page.expect_response("**/api/facts"):  # asked once the plan is drawn
+        page.locator("#model").fill("another")
+        page.locator("#data").focus()
+    seconds = {"expected": 60, "low": 50, "high": 70}
+    held[0].fulfill(json={"seconds": seconds, "memory_bytes": 1e9, "disk_bytes": 1e9, "usual": "an hour"})
+    page.get_by_text("The plan has changed since this was measured").wait_for()
+    page.close()
+    page.faults.clear()  # the browser itself reports the refusals
+
+
 def test_the_run_is_asked_for_with_the_pages_that_are_ticked(open_page):
     page = open_page
     box(page, DATA).check()

@@ -101,6 +101,29 @@ def test_an_answer_in_one_tab_shows_in_the_other(page, studio):
     other.locator("[data-id=batch-size] .choice").nth(3).locator("input:checked").wait_for()
 
 
+def test_earlier_answers_that_fit_a_page_no_more_are_named_and_copied_before_they_go(page, studio):
+    file = studio.folder / "answers" / f"{KEY}.yaml"
+    file.parent.mkdir()
+    file.write_text(f"format: 1\npage: {KEY}-workflow\nanswers: {{learning-rate: 7e-1 (gone), long-gone: my words}}\n")
+    page.goto(f"{studio.base}/pages/{KEY}")
+    page.locator("#unfit li", has_text="not among the options").wait_for()
+    page.locator("[data-id=batch-size] .choice").nth(3).click()
+    page.get_by_text(f"answers/{KEY}.yaml.before still holds them").wait_for()
+    assert "my words" in file.with_name(f"{KEY}.yaml.before").read_text()
+
+
+def test_why_an_answer_is_not_kept_is_said(page, studio):
+    file = studio.folder / "answers" / f"{KEY}.yaml"
+    file.parent.mkdir()
+    file.write_text(f'format: 1\npage: {KEY}-workflow\nanswers:\n  learning-rate: "3e-5\n')
+    page.goto(f"{studio.base}/pages/{KEY}")
+    page.locator("#unfit", has_text="cannot be read").wait_for()
+    page.locator("[data-id=batch-size] .choice").nth(3).click()
+    page.locator("#saved", has_text="Mend that line").wait_for()
+    page.close()  # it tries again and again
+    page.faults.clear()  # the browser itself reports the refusal
+
+
 def test_a_run_is_watched_live_and_the_curve_goes_on_after_the_studio_was_away(page, studio):
     run = create_run("live-1", studio.folder / "runs", plan())
     events = EventWriter(run.events)
@@ -187,6 +210,54 @@ def test_a_fixed_answer_is_kept_and_a_verdict_can_be_taken_anew(page, studio):
     page.get_by_text("1 verdict:").wait_for()
 
 
+def test_a_pair_that_another_tab_judged_meanwhile_is_left_as_it_is(page, studio):
+    page.goto(f"{studio.base}/runs/done-1/review")
+    page.locator(".question").wait_for()
+    other = page.context.new_page()
+    other.goto(f"{studio.base}/runs/done-1/review")
+    other.locator(".question").wait_for()
+    other.keyboard.press("a")
+    other.locator(".told").wait_for()
+    page.keyboard.press("b")
+    page.get_by_text("This pair was judged meanwhile").wait_for()
+    page.locator("#count", has_text="1 of").wait_for()
+    assert len((studio.folder / "runs/done-1/reviews.jsonl").read_text().splitlines()) == 1
+    page.faults.clear()  # the browser itself reports the refusal
+
+
+def test_a_held_key_judges_one_pair_and_none_that_was_not_read(page, studio):
+    page.goto(f"{studio.base}/runs/done-1/review")
+    page.locator(".question").wait_for()
+    page.keyboard.press("a")
+    page.locator(".told").wait_for()
+    page.get_by_role("button", name="Keep it").focus()
+    for _ in range(3):  # the first is a press, the others say that it is held
+        page.keyboard.down("Enter")
+    page.locator(".told").wait_for(state="detached")
+    page.keyboard.up("Enter")
+    page.keyboard.press("Enter")
+    assert page.evaluate("() => document.activeElement.className") == "question"
+    assert page.locator("#count").inner_text().startswith("1 of")
+
+
+def test_keys_judge_nothing_behind_a_question_and_a_fix_left_with_escape_is_not_lost(page, studio):
+    page.goto(f"{studio.base}/runs/done-1/review")
+    page.locator(".question").wait_for()
+    page.keyboard.press("b")
+    page.locator(".told").wait_for()
+    page.get_by_role("button", name="Reject checkpoint").click()
+    page.locator("dialog[open]").wait_for()
+    page.keyboard.press("r")
+    page.keyboard.press("Escape")
+    page.locator("dialog").wait_for(state="detached")
+    page.keyboard.press("f")
+    page.locator(".fixing textarea").fill("half a thought")
+    page.keyboard.press("Escape")
+    page.locator(".told").wait_for()
+    page.keyboard.press("f")
+    assert page.locator(".fixing textarea").input_value() == "half a thought"
+
+
 def test_a_file_is_dropped_looked_at_and_taken_to_a_page(page, studio):
     page.goto(f"{studio.base}/data")
     page.locator("#model").fill("")
@@ -204,6 +275,18 @@ def test_a_file_is_dropped_looked_at_and_taken_to_a_page(page, studio):
     page.get_by_role("link", name="Use it on a page").click()
     page.locator("#plan dl").first.wait_for()
     assert page.locator("#data").input_value() == "dropped.jsonl"
+
+
+def test_what_was_found_in_one_file_goes_when_another_is_chosen(page, studio):
+    (studio.folder / "other.jsonl").write_text('{"prompt": "c", "completion": "d"}\n')
+    page.goto(f"{studio.base}/data")
+    page.locator("#model").fill("")
+    page.locator("#file").select_option("rows.jsonl")
+    page.get_by_role("button", name="Look at it").click()
+    page.locator("#found .accept").wait_for(timeout=60_000)
+    page.locator("#file").select_option("other.jsonl")
+    assert page.locator("#found *").count() == 0
+    assert not page.locator("#row-card").is_visible()
 
 
 def test_columns_of_an_unknown_form_are_mapped_by_hand(page, studio):
@@ -237,6 +320,48 @@ def test_a_page_of_ones_own_is_written_mended_and_answered(page, studio):
     page.get_by_text("shape only").wait_for()
 
 
+def test_a_page_that_is_written_is_not_replaced_or_left_unasked(page, studio):
+    page.goto(f"{studio.base}/author")
+    page.locator("#text").fill("my own words")
+    page.get_by_role("button", name="Begin with an example").click()
+    page.get_by_role("button", name="Cancel").click()
+    assert page.locator("#text").input_value() == "my own words"
+    page.on("dialog", lambda dialog: dialog.accept())
+    page.reload()
+    page.wait_for_function("() => !document.querySelector('#text').value")
+    (asked,) = page.faults
+    assert asked.startswith("dialog")
+    page.faults.clear()
+    page.get_by_role("button", name="Begin with an example").click()
+    page.get_by_text("can be answered").wait_for()
+    page.reload()  # an example can be had again
+
+
+def test_what_is_typed_into_the_promotion_stays_while_something_is_done_and_a_look_fails(page, studio):
+    export = {"formats": {"safetensors": {"bytes": 1e6, "folder": "export", "parity": {"ok": True}}}}
+    states = iter([None, "running", "away", "done"])
+
+    def look(route):
+        if route.request.method == "POST" or (state := next(states, "done")) is None:
+            route.fulfill(json={"work": None, "export": export, "deployment": None})
+        elif state == "away":
+            route.fulfill(status=500, json={})
+        else:
+            work = {"what": "export", "state": state, "said": []}
+            route.fulfill(json={"work": work, "export": export, "deployment": None})
+
+    page.route("**/api/runs/done-1/work", look)
+    page.goto(f"{studio.base}/runs/done-1/report")
+    page.get_by_label("Name of the version").fill("house")
+    page.get_by_role("button", name="Export again").first.click()
+    page.locator(".work", has_text="Exporting").wait_for()
+    assert page.get_by_role("button", name="Promote").is_disabled()
+    page.locator(".work", has_text="Done.").wait_for()
+    assert page.get_by_role("button", name="Promote").is_enabled()
+    assert page.get_by_label("Name of the version").input_value() == "house"
+    page.faults.clear()  # the browser itself reports the look that failed
+
+
 def test_a_spike_of_one_step_in_a_hundred_thousand_is_seen(page, studio):
     run = create_run("long-1", studio.folder / "runs", plan())
     events = EventWriter(run.events)
@@ -264,6 +389,16 @@ def test_a_spike_of_one_step_in_a_hundred_thousand_is_seen(page, studio):
     )
     assert high
     assert all(48 <= place <= 58 for place in high)
+
+
+def test_values_that_the_arrow_keys_read_are_said(page, studio):
+    page.goto(f"{studio.base}/runs/done-1")
+    page.locator("#chart canvas").wait_for()
+    page.locator("#chart").focus()
+    page.keyboard.press("ArrowLeft")
+    said = page.locator("#legend + [role=status]").text_content()
+    assert said.startswith("Step ")
+    assert "Validation" in said
 
 
 def test_other_runs_are_laid_over_and_stay_in_the_address(page, studio):
@@ -315,6 +450,29 @@ def test_the_best_of_runs_that_are_worse_than_their_base_is_not_called_best(page
     rows.first.wait_for(timeout=60_000)
     assert rows.filter(has_text="Validation loss").locator(".best").count() == 0
     assert rows.filter(has_text="General questions right").locator(".best").inner_text() == "70.0 %"
+
+
+@pytest.mark.parametrize(
+    ("data", "base", "best"), [("one.jsonl", 3.0, 1), ("two.jsonl", 3.0, 0), ("one.jsonl", 3.5, 0)]
+)
+def test_losses_on_different_data_are_not_held_against_each_other(page, studio, data, base, best):
+    names = ("first-1", "second-1")
+    for name in names:
+        make_run(studio.folder / "runs" / name, steps=40)
+
+    def measured(route):
+        report = route.fetch().json()
+        second = "second-1" in route.request.url
+        numbers = {sign["id"]: sign.setdefault("numbers", {}) for sign in report["indicators"]}
+        numbers["validation"] |= {"base": base if second else 3.0, "tuned": 1.0 if second else 2.0}
+        route.fulfill(json=report | {"data": data if second else "one.jsonl"})
+
+    page.route("**/api/runs/*/report", measured)
+    page.goto(f"{studio.base}/compare?with={','.join(names)}")
+    row = page.locator(".comparison tbody tr", has_text="Validation loss")
+    row.wait_for(timeout=60_000)
+    assert row.locator(".best").count() == best
+    assert ("Different data" in page.locator("#table-note").inner_text()) == (best == 0)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -27,6 +27,26 @@ def test_a_file_of_a_name_that_is_taken_gets_a_number(client, place):
     assert [(place.folder / name).read_bytes() for name in names] == [b"1", b"2", b"3"]
 
 
+def test_a_name_that_was_taken_while_a_file_was_sent_is_not_written_over(client, place, monkeypatch):
+    real = api_data.run_in_threadpool
+
+    async def meanwhile(*work):
+        (place.folder / "rows.jsonl").write_bytes(b"another's")
+        return await real(*work)
+
+    monkeypatch.setattr(api_data, "run_in_threadpool", meanwhile)
+    assert send(client, "rows.jsonl").json() == {"file": "rows-2.jsonl"}
+    assert (place.folder / "rows.jsonl").read_bytes() == b"another's"
+    assert (place.folder / "rows-2.jsonl").read_bytes() == ROWS
+
+
+def test_what_the_studio_keeps_itself_is_not_offered_as_data(client, place):
+    client.post("/api/pages/phase-3-fine-tuning/tasks", json={"done": ["a"]}, headers=CHANGE)
+    (place.folder / "old.tasks.json").write_text("{}")
+    assert (place.folder / "answers" / "phase-3-fine-tuning.tasks.json").exists()
+    assert client.get("/api/data").json()["files"] == []
+
+
 @pytest.mark.parametrize(
     "name", ["..%2F..%2Fetc%2Frows.jsonl", ".rows.jsonl", "a%00b.jsonl", "é 🙂.jsonl", "x" * 300 + ".csv"]
 )

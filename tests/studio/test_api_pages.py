@@ -70,6 +70,32 @@ def test_an_answers_file_of_something_else_is_left_as_it_is(give, client, place)
     assert path.read_text() == "format: 1\npage: other\nanswers: {}\n"
 
 
+def test_answers_that_a_reworded_page_asks_no_more_are_copied_before_they_go(give, client, place):
+    page, file = place.folder / "mine.md", place.answers_file("own-mine")
+    page.write_text("---\ntitle: Mine\n---\n## A\n{type: form}\n**Who?**\n\n{type: text, id: who}\n")
+    give({"who": "me"}, "own-mine")
+    for number, renamed in ((1, "person"), (2, "somebody")):
+        before = file.read_text()
+        page.write_text(f"---\ntitle: Mine\n---\n## A\n{{type: form}}\n**Who?**\n\n{{type: text, id: {renamed}}}\n")
+        (fault,) = client.get("/api/pages/own-mine/answers").json()["faults"]
+        copy = give({renamed: f"me {number}"}, "own-mine").json()["before"]
+        assert (file.parent / copy).read_text() == before
+        assert fault["id"] in before
+        assert give({renamed: f"me {number}"}, "own-mine").json()["before"] == ""
+    assert "who: me" in (file.parent / "own-mine.yaml.before").read_text()
+
+
+def test_a_question_that_was_never_answered_is_not_missed_when_it_goes(give, client, place):
+    page = place.folder / "mine.md"
+    page.write_text(
+        "---\ntitle: Mine\n---\n## A\n{type: form}\n**A?**\n\n{type: text, id: a}\n\n**B?**\n\n{type: text, id: b}\n"
+    )
+    give({"a": "1"}, "own-mine")
+    page.write_text("---\ntitle: Mine\n---\n## A\n{type: form}\n**A?**\n\n{type: text, id: a}\n")
+    assert client.get("/api/pages/own-mine/answers").json() == {"values": {"a": "1"}, "faults": []}
+    assert give({"a": "2"}, "own-mine").json()["before"] == ""
+
+
 def test_a_page_of_ones_own_is_found_and_its_faults_are_told_by_line(client, place, give):
     (place.folder / "mine.md").write_text(
         "---\ntitle: Mine\n---\n## A\n{type: form}\n**Who?**\n\n{type: text, id: who}\n"

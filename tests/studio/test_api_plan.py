@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -84,8 +85,8 @@ def test_a_run_is_started_by_the_command_with_the_plan_of_the_answers(ask, give,
     calls = []
 
     def command(arguments, folder, **_):
-        calls.append(arguments)
-        create_run("rows-1", place.runs, load_plan(place.folder / "plans" / "rows-1.yaml"))
+        calls.append(arguments[:-1])
+        create_run("rows-1", place.runs, load_plan(Path(arguments[-1])))
         return subprocess.CompletedProcess(arguments, 0, "rows-1\n", "")
 
     monkeypatch.setattr("tunebook.studio.api_plan.call", command)
@@ -97,9 +98,10 @@ def test_a_run_is_started_by_the_command_with_the_plan_of_the_answers(ask, give,
         f"--runs={place.runs}",
         "--detach",
         "--",
-        f"{place.folder}/plans/rows-1.yaml",
     ]
+    assert [file.name for file in (place.folder / "plans").iterdir()] == ["rows-1.yaml"]
     made = place.run("rows-1").plan()
+    assert made == load_plan(place.folder / "plans" / "rows-1.yaml")
     assert made.training.batch_size == 8
     assert made.data.path == str(place.folder / "rows.jsonl")
     assert "batch-size: 8" in (place.runs / "rows-1" / "answers.yaml").read_text()
@@ -108,10 +110,15 @@ def test_a_run_is_started_by_the_command_with_the_plan_of_the_answers(ask, give,
 def test_a_model_in_the_folder_is_found_from_where_the_plan_lies(ask, place, monkeypatch):
     (place.folder / "rows.jsonl").write_text("x\n")
     (place.folder / "tiny").mkdir()
-    said = subprocess.CompletedProcess([], 1, "", "no")
-    monkeypatch.setattr("tunebook.studio.api_plan.call", lambda *_, **__: said)
+    named = []
+
+    def command(arguments, *_, **__):
+        named.append(load_plan(Path(arguments[-1])).model.name)
+        return subprocess.CompletedProcess([], 1, "", "no")
+
+    monkeypatch.setattr("tunebook.studio.api_plan.call", command)
     ask("runs", data="rows.jsonl", model="tiny")
-    assert load_plan(place.folder / "plans" / "rows-1.yaml").model.name == str(place.folder / "tiny")
+    assert named == [str(place.folder / "tiny")]
 
 
 def test_a_plan_of_a_page_is_put_into_the_queue(ask, place, monkeypatch):
@@ -119,14 +126,14 @@ def test_a_plan_of_a_page_is_put_into_the_queue(ask, place, monkeypatch):
     asked = []
 
     def run(words, *_, **__):
-        asked.append(words)
-        create_run("rows-1", place.runs, load_plan(place.folder / "plans" / "rows-1.yaml"))
+        asked.append(words[:-1])
+        create_run("rows-1", place.runs, load_plan(Path(words[-1])))
         return subprocess.CompletedProcess([], 0, "rows-1\n", "")
 
     monkeypatch.setattr("tunebook.studio.api_plan.call", run)
     assert ask("runs", data="rows.jsonl", queue=True).json() == {"started": "rows-1"}
-    plan = str(place.folder / "plans" / "rows-1.yaml")
-    assert asked == [["queue", "add", "--name=rows-1", f"--runs={place.runs}", "--", plan]]
+    assert asked == [["queue", "add", "--name=rows-1", f"--runs={place.runs}", "--"]]
+    assert (place.folder / "plans" / "rows-1.yaml").exists()
 
 
 def test_a_start_that_is_refused_says_why(ask, place, monkeypatch):
@@ -138,6 +145,29 @@ def test_a_start_that_is_refused_says_why(ask, place, monkeypatch):
     assert answer.json()["error"]["what"] == "Nothing in rows.jsonl can be trained."
     assert ask("runs", data="rows.jsonl", name="done-1").status_code == 409
     assert ask("runs", data="rows.jsonl", name="../x").status_code == 409
+    assert not list((place.folder / "plans").iterdir())
+
+
+def test_two_starts_on_the_same_data_at_once_take_two_names_and_keep_two_plans(ask, place, monkeypatch):
+    (place.folder / "rows.jsonl").write_text("x\n")
+    seeds = iter((1, 2))
+
+    def command(arguments, *_, **__):
+        plan = load_plan(Path(arguments[-1]))
+        if plan.training.seed == 1:  # the second start begins before the first has made its run
+            assert start(next(seeds)).json() == {"started": "rows-2"}
+            assert ask("runs", data="rows.jsonl", name="rows-1").status_code == 409
+        create_run(arguments[1].removeprefix("--name="), place.runs, plan)
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    def start(seed):
+        return ask("runs", data="rows.jsonl", settings=[f"training.seed={seed}"])
+
+    monkeypatch.setattr("tunebook.studio.api_plan.call", command)
+    assert start(next(seeds)).json() == {"started": "rows-1"}
+    for name, seed in (("rows-1", 1), ("rows-2", 2)):
+        assert load_plan(place.folder / "plans" / f"{name}.yaml").training.seed == seed
+        assert place.run(name).plan().training.seed == seed
 
 
 @pytest.mark.slow

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.studio.conftest import CHANGE, HOST, plan
 from tunebook.runs.events import EventWriter, read_events
 from tunebook.runs.store import create_run
+from tunebook.studio.feed import Cursor
 
 pytestmark = pytest.mark.slow  # seconds together
 
@@ -40,6 +43,20 @@ def test_a_run_is_replayed_whole_and_then_followed(connect, place):
         events.emit("metrics", step=1, epoch=0, values={"training_loss": float("nan")}, parts={})
         (last,) = events_until(socket, "grows-1", 2001)
     assert last["values"] == {"training_loss": None}
+
+
+def test_events_are_read_beside_the_loop_that_serves_everybody(connect, place, monkeypatch):
+    real, loops = Cursor.read, []
+
+    def read(cursor):
+        loops.append(asyncio._get_running_loop())
+        return real(cursor)
+
+    monkeypatch.setattr(Cursor, "read", read)
+    with connect() as socket:
+        socket.send_json({"runs": {"done-1": 0}})
+        events_until(socket, "done-1", 3)
+    assert set(loops) == {None}
 
 
 def test_a_tab_that_comes_back_is_sent_only_what_it_lacks(connect, place):

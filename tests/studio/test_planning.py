@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from tunebook.plan.compile import compile_plan
 from tunebook.plan.facts import Facts
 from tunebook.plan.files import load_plan, origin_of
 from tunebook.runs.store import create_run
+from tunebook.studio.place import Place
 from tunebook.studio.planning import Wanted, compile_wanted
 
 TRAINING, DATA = "phase-3-fine-tuning", "phase-2-dataset-preparation"
@@ -80,7 +82,7 @@ def test_a_run_keeps_the_answers_of_all_its_pages(ask, give, place, monkeypatch)
     give("own-mine", my_seed="9")
 
     def command(arguments, folder, **_):
-        create_run("rows-1", place.runs, load_plan(place.folder / "plans" / "rows-1.yaml"))
+        create_run("rows-1", place.runs, load_plan(Path(arguments[-1])))
         return subprocess.CompletedProcess(arguments, 0, "rows-1\n", "")
 
     monkeypatch.setattr("tunebook.studio.api_plan.call", command)
@@ -93,6 +95,12 @@ def test_a_run_keeps_the_answers_of_all_its_pages(ask, give, place, monkeypatch)
     assert "batch-size: 8" in (run.folder / "answers.yaml").read_text()
     assert "held_out.jsonl" in (run.folder / f"answers-{DATA}.yaml").read_text()
     assert (run.folder / "page-own-mine.md").read_text() == MINE
+
+
+def test_what_a_browser_remembers_of_one_folder_is_not_taken_for_another(client, place):
+    marks = {Place(folder, place.runs).mark for folder in (place.folder, place.folder.parent)}
+    assert len(marks) == 2
+    assert f'data-folder="{place.mark}"' in client.get(f"/pages/{TRAINING}").text
 
 
 def test_the_data_is_looked_at_as_all_pages_say_and_again_when_the_held_out_file_changes(ask, give, place, monkeypatch):

@@ -49,12 +49,20 @@ def test_a_choice_becomes_the_verdict_on_the_tuned_answer(client, judge, place, 
 def test_a_later_word_on_the_same_pair_counts_instead(client, judge, place):
     item = first(client)
     judge(step=item["step"], id=item["id"], chosen="a")
-    told = judge(
-        step=item["step"], id=item["id"], chosen="a", action="fix", fixed=" As it should be. ", note="n"
-    ).json()
+    words = {"action": "fix", "fixed": " As it should be. ", "note": "n"}
+    told = judge(step=item["step"], id=item["id"], chosen="a", again=True, **words).json()
     assert (told["reviews"]["judged"], told["reviews"]["fixed"]) == (1, 1)
     (kept,) = read_reviews(place.run("done-1").folder)
     assert (kept["fixed"], kept["note"]) == ("As it should be.", "n")
+
+
+def test_a_first_word_on_a_pair_that_was_judged_meanwhile_is_refused_and_the_other_stays(client, judge, place):
+    item = first(client)
+    judge(step=item["step"], id=item["id"], chosen="a", action="fix", fixed="As it should be.")
+    late = judge(step=item["step"], id=item["id"], chosen="b")
+    assert (late.status_code, late.json()["error"]["what"]) == (409, "This pair was judged meanwhile.")
+    (kept,) = read_reviews(place.run("done-1").folder)
+    assert kept["fixed"] == "As it should be."
 
 
 def test_what_cannot_be_kept_is_said_and_writes_nothing(client, judge, place):

@@ -28,7 +28,7 @@ def pretend(monkeypatch):
 
     def instead(code):
         def popen(command, **more):
-            called.append(command[3:])
+            called.append(command[command.index("tunebook") + 1 :])
             return real([sys.executable, "-c", code], **more)
 
         monkeypatch.setattr(api_work.subprocess, "Popen", popen)

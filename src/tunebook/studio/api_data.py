@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import secrets
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Literal
 
 from fastapi import APIRouter, Request
@@ -64,18 +68,29 @@ def show(row: Row, place: Here) -> Response:
 @routes.post("/files/{name}", status_code=201)
 async def keep(name: str, request: Request, place: Here) -> Response:
     """Keep the bytes that are sent as a data file of the working folder, under a name that is free."""
-    target = place.free_data_file(name)
-    part = target.with_name(f".{secrets.token_hex(8)}.part")
+    targets = place.new_data_files(name)
+    part = place.folder / f".{secrets.token_hex(8)}.part"
     try:
         with part.open("xb") as file:
             async for piece in request.stream():
                 await run_in_threadpool(file.write, piece)
-        part.rename(target)
+        target = _put(part, targets)
     except OSError as error:
-        raise DataError(f"{target.name} could not be written ({error.strerror or error}).", do="Free space.") from error
+        raise DataError(f"{name[:120]} could not be written ({error.strerror or error}).", do="Free space.") from error
     finally:
         part.unlink(missing_ok=True)
     return Json({"file": target.name}, 201)
+
+
+def _put(part: Path, targets: Iterator[Path]) -> Path:
+    """Move a file to the first of `targets` that is free. It is made there first, so that no two files take one."""
+    for target in targets:
+        if target.is_symlink():  # whether it leads anywhere is not looked at
+            continue
+        with suppress(FileExistsError):
+            target.open("xb").close()
+            return part.replace(target)
+    raise FileExistsError(errno.EEXIST, "too many files have this name")
 
 
 def _columns(mapping: dict[str, str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
@@ -11,12 +12,13 @@ from pydantic import Field
 from starlette.responses import Response
 
 from tunebook.errors import PageError
-from tunebook.files import read_json, write_json, write_text
+from tunebook.files import read_json, write_bytes, write_json, write_text
 from tunebook.pages.answers import CUSTOM, asks_more, check_answers, kept_answers, save_answers
 from tunebook.pages.order import check_order, step_of
 from tunebook.pages.page import Page
 from tunebook.pages.parser import MAX_BYTES, parse_page
 from tunebook.pages.parts import Answer
+from tunebook.pages.safe_yaml import read
 from tunebook.studio.given import Given, Here
 from tunebook.studio.place import Place
 from tunebook.studio.reply import Json
@@ -80,16 +82,21 @@ def answers(key: str, place: Here) -> Response:
 
 @routes.post("/pages/{key}/answers")
 def answer(key: str, given: Changes, place: Here) -> Response:
-    """Keep answers, whole or not at all. One that does not fit is named in `faults` and the rest is kept."""
+    """Keep answers, whole or not at all. One that does not fit is named in `faults` and the rest is kept.
+
+    Earlier ones that fit the page no more go out of the file; `before` names the copy that still holds them.
+    """
     found = place.page(key).require()
     with _writing:
         values, old = _kept(place, key, found)
         merged = _merged(found, values, given.changes)
         kept, faults = check_answers(found, merged, finished=False)
         _, missing = check_answers(found, kept)
+        before = _copied(place.answers_file(key)) if old else ""
         save_answers(place.answers_file(key), found, kept, partial=bool(missing))
     wrong = [{"id": fault.where, "message": fault.message} for fault in faults]
-    return Json({"values": kept, "faults": wrong, "missing": [fault.where for fault in missing], "dropped": len(old)})
+    told = {"values": kept, "faults": wrong, "missing": [fault.where for fault in missing], "before": before}
+    return Json(told)
 
 
 @routes.get("/pages/{key}/tasks")
@@ -216,4 +223,27 @@ def _kept(place: Place, key: str, found: Page) -> tuple[dict[str, Answer], list[
     if not found.ok or not path.exists():
         return {}, []
     kept, faults = kept_answers(path, found)
-    return dict(kept.values), [{"id": fault.where, "message": fault.message} for fault in faults]
+    given = _given(path) if faults else {}
+    lost = [fault for fault in faults if given.get(fault.where)]  # a question without an answer loses none
+    return dict(kept.values), [{"id": fault.where, "message": fault.message} for fault in lost]
+
+
+def _given(path: Path) -> dict[str, Any]:
+    """The answers of a file that was read before, whether they fit a page or not."""
+    return read(path.read_text("utf-8-sig")).value.get("answers") or {}
+
+
+def _copied(file: Path) -> str:
+    """Copy a file beside itself, over no earlier copy; the copy's name. PageError when it cannot be written."""
+    copy, number = file.with_name(f"{file.name}.before"), 1
+    while copy.exists():
+        number += 1
+        copy = file.with_name(f"{file.name}.before-{number}")
+    try:
+        write_bytes(copy, file.read_bytes())
+    except OSError as error:
+        what = f"Earlier answers that fit the page no more could not be copied to {copy} ({error.strerror or error})."
+        raise PageError(
+            what, kept="The answers stay as they were.", do="Free space or make the folder writable."
+        ) from error
+    return copy.name

@@ -7,14 +7,18 @@ itself are the command line's work.
 from __future__ import annotations
 
 import json
+import secrets
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from tunebook.errors import PlanError
+from tunebook.errors import PlanError, RunError
 from tunebook.plan.advice import advise
 from tunebook.plan.facts import Facts
 from tunebook.plan.files import save_plan, values_by_path
@@ -33,6 +37,8 @@ routes = APIRouter(prefix="/api")
 _POINTS = 240  # of the learning-rate curve
 _SHAPE = 1000  # steps of a curve whose length is not known
 _known: dict[str, Facts] = {}
+_naming = Lock()
+_making: set[Path] = set()  # run folders that starts are making now
 
 
 class Started(Wanted):
@@ -84,20 +90,48 @@ def estimate(wanted: Wanted, place: Here) -> Response:
 
 @routes.post("/runs", status_code=202)
 def start(wanted: Started, place: Here) -> Response:
-    """Keep the plan in `plans/`, and start it (`tunebook run --detach`) or queue it; answers with the run's name."""
+    """Start the plan (`tunebook run --detach`) or queue it, and keep it in `plans/`; answers with the run's name."""
     path = place.data_file(wanted.data)
-    name = check_name(wanted.name) if wanted.name else free_name(path.stem, place.runs)
-    check_free(name, place.runs)
-    made = compile_wanted(wanted, place, _known.get(_key(wanted, place)), whole_paths=True)
-    file = place.plan_file(name)
-    save_plan(made, file)
-    words = [f"--name={name}", f"--runs={place.runs}"]
-    words = ["queue", "add", *words] if wanted.queue else ["run", *words, "--detach"]
-    done = call([*words, "--", str(file)], place.folder)
-    if done.returncode:
-        raise failure(done)
+    with _named(wanted.name, path.stem, place.runs) as name:
+        made = compile_wanted(wanted, place, _known.get(_key(wanted, place)), whole_paths=True)
+        file = place.plan_file(name)
+        part = file.with_name(f".{name}.{secrets.token_hex(8)}.part")  # so far it is the plan of no run
+        try:
+            save_plan(made, part)
+            words = [f"--name={name}", f"--runs={place.runs}"]
+            words = ["queue", "add", *words] if wanted.queue else ["run", *words, "--detach"]
+            done = call([*words, "--", str(part)], place.folder)
+            if done.returncode:
+                raise failure(done)
+            part.replace(file)
+        finally:
+            part.unlink(missing_ok=True)
     keep_answers(wanted, place, place.run(name).folder)
     return Json({"started": name}, 202)
+
+
+@contextmanager
+def _named(given: str, stem: str, runs: Path) -> Iterator[str]:
+    """The name for a new run, as given or made of `stem`, which no run has and no other start takes meanwhile."""
+    with _naming:
+        name = check_name(given) if given else _free(stem, runs)
+        check_free(name, runs)
+        if runs / name in _making:
+            what, do = f"A run named '{name}' is being started now.", "Give another name."
+            raise RunError(what, kept="Nothing was touched.", do=do)
+        _making.add(runs / name)
+    try:
+        yield name
+    finally:
+        _making.discard(runs / name)
+
+
+def _free(stem: str, runs: Path) -> str:
+    name = free_name(stem, runs)
+    while runs / name in _making or (runs / name).exists():
+        start, _, number = name.rpartition("-")
+        name = f"{start}-{int(number) + 1}"
+    return name
 
 
 def _key(wanted: Wanted, place: Place) -> str:

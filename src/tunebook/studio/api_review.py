@@ -6,6 +6,7 @@ Which answer is the tuned model's is told only with a verdict, so that nothing o
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Lock
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
@@ -31,11 +32,15 @@ from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api/runs/{name}/review")
 _AT_ONCE = 20  # items sent before they are asked for
+_judging = Lock()
 _queues: dict[tuple[Path, Policy | None], tuple[tuple[int, int], list[Item]]] = {}
 
 
 class Verdict(Given):
-    """What a reviewer says of one pair; `chosen` is the better answer as shown, `fixed` goes with the action fix."""
+    """What a reviewer says of one pair; `chosen` is the better answer as shown, `fixed` goes with the action fix.
+
+    `again`: they know that they judged it before, and this counts instead.
+    """
 
     step: int
     id: str = Field(max_length=1000)
@@ -43,6 +48,7 @@ class Verdict(Given):
     action: Literal["keep", "fix", "reject"] = "keep"
     fixed: str = Field("", max_length=1_000_000)
     note: str = Field("", max_length=10_000)
+    again: bool = False
     policy: Policy | None = None
 
 
@@ -66,7 +72,7 @@ def review(name: str, place: Here, policy: Annotated[Policy | None, Query()] = N
 
 @routes.post("")
 def judge(name: str, given: Verdict, place: Here) -> Response:
-    """Keep a verdict, in `reviews.jsonl`; a later one on the same pair counts instead. Says which answer was whose."""
+    """Keep a verdict, in `reviews.jsonl`; one given `again` counts instead. Says which answer was whose."""
     folder, reviewer = place.run(name).folder, default_reviewer()
     item = next((item for item in _queue(folder, given.policy) if (item.step, item.id) == (given.step, given.id)), None)
     if item is None:
@@ -74,7 +80,12 @@ def judge(name: str, given: Verdict, place: Here) -> Response:
     if (given.action == "fix") != bool(given.fixed.strip()):
         raise RunError("A fixed answer goes with the action fix, and with no other.", kept="Nothing was written.")
     verdict = item.verdict(reviewer, given.chosen)
-    judge_answer(folder, item, reviewer, verdict, given.action, given.fixed.strip() or None, given.note)
+    with _judging:
+        if not given.again and not waiting([item], read_reviews(folder), reviewer):
+            raise RunError(
+                "This pair was judged meanwhile.", kept="That verdict counts.", do="Go on with what is left."
+            )
+        judge_answer(folder, item, reviewer, verdict, given.action, given.fixed.strip() or None, given.note)
     left = waiting(_queue(folder, given.policy), read_reviews(folder), reviewer)
     told = {"tuned": item.tuned_place(reviewer), "verdict": verdict, "action": given.action, "left": len(left)}
     return Json(told | _said(folder))

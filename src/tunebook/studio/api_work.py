@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from tunebook.errors import RunError
 from tunebook.files import read_json
-from tunebook.runs.lock import read_owner
+from tunebook.runs.lock import writer_of
 from tunebook.runs.store import Run
 from tunebook.studio.given import Given, Here
 from tunebook.studio.reply import Json
@@ -79,7 +79,7 @@ def begin(name: str, job: Job, place: Here) -> Response:
         raise RunError(
             f"The run '{name}' is being worked on.", kept="Nothing was begun.", do="Wait until that is done."
         )
-    command = [sys.executable, "-m", "tunebook", *job.arguments(run)]
+    command = [sys.executable, "-P", "-m", "tunebook", *job.arguments(run)]
     try:
         with (run.folder / "run.log").open("ab") as log:
             begun = subprocess.Popen(
@@ -94,10 +94,8 @@ def begin(name: str, job: Job, place: Here) -> Response:
 def _work(run: Run) -> dict[str, Any] | None:
     """The newest work of this studio; that of an earlier one, or of a terminal, is known by the run's lock alone."""
     mine = _started.get(str(run.folder))
-    if mine is None or mine.process.poll() is not None:
-        owner = read_owner(run.folder)
-        if owner is not None and owner.alive():
-            return {"what": "other", "state": "running", "said": []}
+    if (mine is None or mine.process.poll() is not None) and writer_of(run.folder):
+        return {"what": "other", "state": "running", "said": []}
     if mine is None:
         return None
     code = mine.process.poll()

@@ -32,7 +32,7 @@ from tunebook.versions.store import open_version
 routes = APIRouter(prefix="/api")
 MOST = 3  # conversations at a time: each holds a model in memory
 _LONGEST = 100_000  # characters of a question
-_CHILD = [sys.executable, "-m", "tunebook", "chat", "--json"]
+_CHILD = [sys.executable, "-P", "-m", "tunebook", "chat", "--json"]
 _talking: set[Conversation] = set()
 
 

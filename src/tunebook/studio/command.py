@@ -22,7 +22,7 @@ _WORKING, _ASKED = BoundedSemaphore(2), BoundedSemaphore(12)
 
 def call(arguments: Sequence[str], folder: Path, *, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     """Run `tunebook ARGUMENTS` in `folder` to its end. TunebookError when it takes longer than `seconds`."""
-    command = [sys.executable, "-m", "tunebook", *arguments]
+    command = [sys.executable, "-P", "-m", "tunebook", *arguments]
     if not _ASKED.acquire(blocking=False):
         raise TunebookError("The studio is busy with a dozen other requests.", do="Try again in a moment.")
     try:

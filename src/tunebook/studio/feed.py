@@ -125,7 +125,9 @@ class Feed:
     async def _pump_run(self, name: str, cursor: Cursor) -> bool:
         now = time.monotonic()
         try:
-            events, more = cursor.read()
+            events, more = await run_in_threadpool(cursor.read)  # a long file takes seconds to parse
+            if self.cursors.get(name) is not cursor:  # the tab follows others by now
+                return False
             message: dict[str, Any] = {"run": name, "events": events}
             if not more and now - cursor.status_at > _STATUS_EVERY:
                 cursor.status_at = now

@@ -15,12 +15,10 @@ from dataclasses import replace
 from threading import Lock
 from typing import Any
 
-from tunebook.files import read_json
 from tunebook.runs.events import Event
-from tunebook.runs.lock import read_owner
-from tunebook.runs.status import Status, apply, read_status
+from tunebook.runs.lock import writer_of
+from tunebook.runs.status import Status, apply, order_of, read_status
 from tunebook.runs.store import Run
-from tunebook.steps import STEP_IDS
 
 _NOT_SAID, _NULL = math.nan, math.inf  # in a column: the row does not hold the metric; it holds null
 _METRICS = b'"kind": "metrics"'
@@ -98,13 +96,13 @@ class Live:
         self._offset, self._stamp, self.seq = 0, (0, 0, 0), 0
         self._table: Table | None = None
         self._killed: Status | None = None
-        self._status = Status(self.run.name, str(self.run.folder), order=_order(self.run))
+        self._status = Status(self.run.name, str(self.run.folder), order=order_of(self.run))
 
     def status(self) -> Status:
         """The run's status now; `killed` when its process is gone without a word."""
         with self._lock:
             self._refresh()
-            if self._status.state != "running" or _alive(self.run):
+            if self._status.state != "running" or writer_of(self.run.folder):
                 now = self._status
                 return replace(now, steps=dict(now.steps), last=dict(now.last), checkpoints=dict(now.checkpoints))
             if self._killed is None:
@@ -156,15 +154,3 @@ class Live:
             apply(self._status, event)
             if self._table is not None:
                 self._table.add(event)
-
-
-def _order(run: Run) -> tuple[str, ...]:
-    try:
-        return tuple(read_json(run.folder / "run.json").get("order") or STEP_IDS)
-    except (OSError, ValueError, AttributeError):
-        return STEP_IDS
-
-
-def _alive(run: Run) -> bool:
-    owner = read_owner(run.folder)
-    return owner is not None and owner.alive()

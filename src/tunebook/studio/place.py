@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator
@@ -35,6 +36,11 @@ class Place:
 
     def __post_init__(self) -> None:
         self.listing = Listing(self.statuses)
+
+    @property
+    def mark(self) -> str:
+        """Sets the working folder apart from others, for what a browser remembers by address and port alone."""
+        return hashlib.sha256(os.fsencode(self.folder.resolve())).hexdigest()[:12]
 
     # --- runs
 
@@ -172,14 +178,13 @@ class Place:
             raise DataError(what, do="Put it there, or start the studio in its folder.")
         return path
 
-    def free_data_file(self, name: str) -> Path:
-        """Where a new data file of that name may be written: the name itself, or with a number when it is taken."""
+    def new_data_files(self, name: str) -> Iterator[Path]:
+        """Where a new data file of that name may lie, one after another: the name itself, then with numbers."""
         path = Path(re.sub(r"[^\w.() -]+", "-", name)[-120:].lstrip(". "))
         if path.suffix not in DATA_KINDS or not path.stem:
             kinds = ", ".join(kind[1:].upper() for kind in DATA_KINDS)
             raise DataError(f"'{name[:120]}' is no data file by its name.", do=f"Data sets are {kinds} files.")
-        names = (self.folder / f"{path.stem}{end}{path.suffix}" for end in ("", *(f"-{n}" for n in range(2, 1000))))
-        return next(file for file in names if not file.exists())
+        return (self.folder / f"{path.stem}{end}{path.suffix}" for end in ("", *(f"-{n}" for n in range(2, 1000))))
 
     # --- what lies below the folder
 
@@ -191,8 +196,15 @@ class Place:
         return path
 
     def _listed(self, path: Path) -> bool:
-        hidden = any(part.startswith(".") for part in path.relative_to(self.folder).parts)
-        return not hidden and path.is_file() and self.inside(path) and self.runs not in path.parents
+        parts = path.relative_to(self.folder).parts
+        own = parts[0] == "answers" or path.name.endswith(".tasks.json")  # what the studio keeps is no data
+        return (
+            not own
+            and not any(part.startswith(".") for part in parts)
+            and path.is_file()
+            and self.inside(path)
+            and self.runs not in path.parents
+        )
 
     def inside(self, path: Path) -> bool:
         """Does `path` lie below the working folder, links followed?"""

@@ -16,7 +16,11 @@ _LIST = ("name", "folder", "state", "reason", "optimizer_step", "optimizer_steps
 
 def list_row(status: Status) -> dict[str, Any]:
     """One run in `tunebook runs --json`'s words, with the time left."""
-    return {key: getattr(status, key) for key in _LIST} | {"last": status.last}
+    return {key: getattr(status, key) for key in _LIST} | {
+        "spent": status.spent,
+        "last": status.last,
+        "result_loss": status.result_loss,
+    }
 
 
 def run_json(status: Status) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def page(key: str, place: Here) -> Response:
     rows = [page_row(place, name) for name in place.page_files()]
     others = [row for row in rows if row["answered"] and row["key"] != key]  # whose answers may go into the plan, too
     titles = {row["title"]: row["key"] for row in rows}
-    return draw("page", here="pages", page=found, key=key, titles=titles, others=others, data=place.data_files())
+    known: dict[str, Any] = {"titles": titles, "others": others, "data": place.data_files(), "folder": place.mark}
+    return draw("page", here="pages", page=found, key=key, **known)
 
 
 @routes.get("/author")

@@ -1,6 +1,6 @@
 // A page of one's own: its source, and its faults under the lines that they stand in. A kept page is watched while its
 // author mends it elsewhere; a new one is checked as it is typed or dropped.
-import { $, api, h, plural, toast, trying, whole } from "/static/js/core.js";
+import { $, api, confirmed, h, plural, toast, trying, whole } from "/static/js/core.js";
 
 const key = $("author").dataset.key;
 const LOOK = 1500; // milliseconds between looks at the file
@@ -87,7 +87,10 @@ async function watch() {
 // --- a new one
 
 let timer = 0,
-  checked = 0;
+  checked = 0,
+  elsewhere = ""; // a text that lies somewhere, too
+
+const unkept = () => $("text").value.trim() !== "" && $("text").value !== elsewhere;
 
 async function check() {
   const mine = ++checked,
@@ -103,11 +106,18 @@ async function check() {
   if (found && mine === checked) draw(found);
 }
 
-async function open(file) {
-  if (!file) return;
-  $("text").value = await file.text();
-  $("name").value = file.name.replace(/\.(md|markdown)$/i, "");
+/** Put another text in the place of what is written, once that may go. */
+async function replace(text, name) {
+  const words = "It is kept nowhere yet.";
+  if (unkept() && !(await confirmed("Replace what is written here?", words, "Replace it"))) return;
+  $("text").value = text;
+  elsewhere = $("text").value; // with the line ends that a field has
+  $("name").value = name;
   check();
+}
+
+async function open(file) {
+  if (file) await replace(await file.text(), file.name.replace(/\.(md|markdown)$/i, ""));
 }
 
 function begin() {
@@ -115,21 +125,25 @@ function begin() {
     clearTimeout(timer);
     timer = setTimeout(check, 250);
   });
-  $("open").addEventListener("change", () => open($("open").files[0]));
-  $("example").addEventListener("click", () => {
-    $("text").value = EXAMPLE;
-    $("name").value ||= "my-first-page";
-    check();
+  $("open").addEventListener("change", () => {
+    open($("open").files[0]);
+    $("open").value = ""; // the same file can be chosen again
   });
+  $("example").addEventListener("click", () => replace(EXAMPLE, $("name").value || "my-first-page"));
   $("keep").addEventListener("click", async () => {
+    const text = $("text").value;
     const made = await trying(
-      () => api("pages", { method: "POST", body: { text: $("text").value, name: $("name").value || "page" } }),
+      () => api("pages", { method: "POST", body: { text, name: $("name").value || "page" } }),
       $("keep"),
     );
     if (made) {
+      elsewhere = text;
       toast("It lies in pages/ now.");
       location.assign(made.key ? `/pages/${made.key}` : "/");
     }
+  });
+  addEventListener("beforeunload", (event) => {
+    if (unkept()) event.preventDefault();
   });
   addEventListener("dragover", (event) => event.preventDefault());
   addEventListener("drop", (event) => {

@@ -8,6 +8,7 @@ export class Chart {
   #plot;
   #box;
   #legend;
+  #said = h("p", { className: "hidden", role: "status" }); // what the arrow keys read
   #zoomed = false;
   #shape = "";
   log = false;
@@ -16,6 +17,7 @@ export class Chart {
   constructor(box, legend) {
     this.#box = box;
     this.#legend = legend;
+    legend.after(this.#said);
     new ResizeObserver(() => this.#plot?.setSize(this.#size())).observe(box);
     box.addEventListener("keydown", (event) => this.#key(event));
   }
@@ -132,24 +134,35 @@ export class Chart {
     ctx.restore();
   }
 
-  #tell(at) {
-    const row = at ?? this.steps.length - 1;
+  /** Each curve of the legend with its value at a row, or the last one before it. */
+  #readings(row) {
     const near = (values) => {
       for (let place = row; place >= 0; place--) if (values[place] != null) return values[place];
       return null;
     };
-    const keys = this.curves
+    return this.curves
       .filter((curve) => !curve.silent)
-      .map((curve) => {
-        const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-        mark.setAttribute("width", "16");
-        mark.setAttribute("height", "4");
-        const line = mark.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
-        for (const [name, value] of Object.entries({ width: 16, height: 4, rx: 2, fill: css(curve.color) }))
-          line.setAttribute(name, value);
-        return h("span", { className: "key" }, mark, curve.label, h("b", {}, figure(near(curve.read ?? curve.values))));
-      });
+      .map((curve) => [curve, figure(near(curve.read ?? curve.values))]);
+  }
+
+  #tell(at) {
+    const row = at ?? this.steps.length - 1;
+    const keys = this.#readings(row).map(([curve, value]) => {
+      const mark = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      mark.setAttribute("width", "16");
+      mark.setAttribute("height", "4");
+      const line = mark.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "rect"));
+      for (const [name, size] of Object.entries({ width: 16, height: 4, rx: 2, fill: css(curve.color) }))
+        line.setAttribute(name, size);
+      return h("span", { className: "key" }, mark, curve.label, h("b", {}, value));
+    });
     this.#legend.replaceChildren(h("span", { className: "key" }, "Step", h("b", {}, whole(this.steps[row]))), ...keys);
+  }
+
+  /** Aloud, what the legend shows. */
+  #say(row) {
+    const values = this.#readings(row).map(([curve, value]) => `${curve.label} ${value}`);
+    this.#said.textContent = `Step ${whole(this.steps[row])}: ${values.join(", ")}`;
   }
 
   #key(event) {
@@ -175,6 +188,7 @@ export class Chart {
     const row = Math.max(0, Math.min(last, to));
     const value = this.curves.find((curve) => curve.values[row] != null)?.values[row] ?? 0;
     this.#plot.setCursor({ left: this.#plot.valToPos(this.steps[row], "x"), top: this.#plot.valToPos(value, "y") });
+    this.#say(row);
   }
 }
 

@@ -150,8 +150,24 @@ const SETTINGS = [
   ["Took", (report) => seconds(report.seconds)],
 ];
 
+const HELD_OUT = new Set(["Validation loss", "Perplexity", "Likeness of answers"]); // measured on a run's own data
+const differ = (values) => new Set(values.filter((value) => value != null)).size > 1;
+
+/** The same base on the same data is measured alike, but for rounding. */
+function apart(values) {
+  const there = values.filter((value) => value != null);
+  return Math.max(...there) - Math.min(...there) > 1e-3 * Math.max(...there.map(Math.abs));
+}
+
+/** Were these runs held against different data, by its name or by what their one base makes of it? */
+function onOtherData(reports) {
+  if (differ(reports.map((report) => report.data))) return true;
+  return !differ(reports.map((report) => report.model)) && apart(reports.map(ROWS[0][1]));
+}
+
 function drawTable(found) {
-  const good = found.filter((report) => !report.fault);
+  const good = found.filter((report) => !report.fault),
+    otherData = onOtherData(good);
   const head = h(
     "tr",
     {},
@@ -163,7 +179,8 @@ function drawTable(found) {
   const measured = ROWS.map(([name, base, tuned, better, shown = figure]) => {
     const values = found.map((report) => (report.fault ? null : tuned(report)));
     const there = new Set(values.filter((value) => value != null));
-    const best = better && there.size > 1 ? (better > 0 ? Math.max(...there) : Math.min(...there)) : null;
+    const alike = !(otherData && HELD_OUT.has(name)) && !(better < 0 && apart(good.map(base)));
+    const best = better && alike && there.size > 1 ? (better > 0 ? Math.max(...there) : Math.min(...there)) : null;
     const beats = (value, own) => own == null || (value - own) * better > 0;
     const before = good.map(base).find((value) => value != null);
     return h(
@@ -176,10 +193,9 @@ function drawTable(found) {
   });
   const settings = SETTINGS.map(([name, value]) => {
     const values = found.map((report) => (report.fault ? null : value(report)));
-    const differ = new Set(values.filter((one) => one != null)).size > 1;
     return h(
       "tr",
-      { className: differ ? "differs" : "" },
+      { className: differ(values) ? "differs" : "" },
       h("th", { scope: "row" }, name),
       h("td", {}),
       values.map((one) => h("td", {}, one ?? "–")),
@@ -194,9 +210,12 @@ function drawTable(found) {
       h("tbody", { className: "settings" }, settings),
     ),
   );
-  const bases = new Set(good.map((report) => report.model));
-  $("table-note").textContent =
-    bases.size > 1 ? "These runs start from different bases; the column is the first one’s." : "";
+  const notes = [
+    differ(good.map((report) => report.model)) &&
+      "These runs start from different bases; the column is the first one’s.",
+    otherData && "Different data: each against its own base.",
+  ];
+  $("table-note").textContent = notes.filter(Boolean).join(" ");
   for (const report of found.filter((one) => one.fault))
     $("table").append(h("p", { className: "notice warn" }, `${report.name}: ${report.fault}`));
 }

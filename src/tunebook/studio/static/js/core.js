@@ -21,9 +21,9 @@ export function fill(box, ...children) {
 export const $ = (id) => document.getElementById(id);
 
 export class ApiError extends Error {
-  constructor(error) {
+  constructor(error, status = 0) {
     super([error.what, error.kept, error.do, ...(error.faults ?? []).map((fault) => `${fault.where}: ${fault.message}`)].filter(Boolean).join("\n"));
-    this.error = error;
+    Object.assign(this, { error, status });
   }
 }
 
@@ -37,7 +37,7 @@ export async function api(path, { method = "GET", body } = {}) {
     throw new ApiError({ what: "The studio does not answer.", do: "Is it still running? `tunebook studio` starts it." });
   }
   const value = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new ApiError(value.error ?? { what: `The studio answered ${answer.status}.` });
+  if (!answer.ok) throw new ApiError(value.error ?? { what: `The studio answered ${answer.status}.` }, answer.status);
   return value;
 }
 
@@ -109,6 +109,22 @@ export function whenSeen(draw) {
   });
   return (...given) => {
     late = document.hidden ? given : null;
+    if (!late) draw(...given);
+  };
+}
+
+/** `draw`, put off while the pointer is pressed: what is under it stays until the click is done. */
+export function unpressed(draw) {
+  let late = null, pressed = false;
+  addEventListener("pointerdown", (event) => { pressed = event.button === 0; }, true);
+  for (const end of ["pointerup", "pointercancel", "contextmenu", "blur"]) addEventListener(end, () => {
+    const given = late;
+    pressed = false;
+    late = null;
+    if (given) setTimeout(() => draw(...given)); // the click comes first
+  });
+  return (...given) => {
+    late = pressed ? given : null;
     if (!late) draw(...given);
   };
 }

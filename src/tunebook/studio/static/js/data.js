@@ -18,6 +18,7 @@ const OURS = [
   "group",
 ];
 let found = null,
+  looks = 0,
   asked = 0,
   mapping = {};
 
@@ -28,22 +29,35 @@ const about = () => ({ file: file(), columns: mapping });
 
 // --- a look at every row
 
+/** Nothing is known of the file that is chosen now; what is still being looked at is of another. */
+function forget() {
+  looks += 1;
+  asked += 1;
+  mapping = {};
+  $("found").replaceChildren();
+  $("found").removeAttribute("aria-busy");
+  $("row-card").hidden = $("pair-card").hidden = true;
+}
+
 async function look() {
+  const mine = ++looks;
   $("found").replaceChildren(h("p", { className: "muted whole" }, "Looking at every row …"));
   $("found").setAttribute("aria-busy", "true");
   $("row-card").hidden = $("pair-card").hidden = true;
   try {
-    found = await api("data/check", {
+    const seen = await api("data/check", {
       method: "POST",
       body: { ...about(), model: model(), max_length: limit(), too_long: $("too-long").value },
     });
+    if (mine !== looks) return;
+    found = seen;
     if (found.error) throw new ApiError(found.error);
     draw();
     if (model() && found.good) await showRow(1);
   } catch (error) {
-    drawRefusal(error.message);
+    if (mine === looks) drawRefusal(error.message);
   } finally {
-    $("found").removeAttribute("aria-busy");
+    if (mine === looks) $("found").removeAttribute("aria-busy");
   }
 }
 
@@ -224,8 +238,9 @@ async function showRow(row) {
 
 async function showTwins(first, second) {
   if (!model()) return void toast("Name a model: its tokenizer shows the rows.");
+  const of = looks;
   const got = await trying(() => Promise.all([shown(first), shown(second)]));
-  if (!got) return;
+  if (!got || of !== looks) return;
   $("pair-card").hidden = false;
   $("twins").replaceChildren(
     ...got.map((row, place) =>
@@ -258,7 +273,7 @@ async function take(dropped) {
   if (!kept) return;
   $("file").append(h("option", { value: kept, selected: true }, kept));
   $("none")?.remove();
-  mapping = {};
+  forget();
   await trying(look, $("go"));
 }
 
@@ -266,9 +281,7 @@ $("look").addEventListener("submit", (event) => {
   event.preventDefault();
   trying(look, $("go"));
 });
-$("file").addEventListener("change", () => {
-  mapping = {};
-});
+$("file").addEventListener("change", forget);
 $("upload").addEventListener("change", () => take($("upload").files[0]));
 $("row").addEventListener("change", () => showRow(Math.max(1, Number($("row").value) || 1)));
 $("back").addEventListener("click", () => showRow(Math.max(1, Number($("row").value) - 1)));

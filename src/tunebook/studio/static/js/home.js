@@ -12,6 +12,7 @@ import {
   seconds,
   toast,
   trying,
+  unpressed,
   whenSeen,
   whole,
 } from "/static/js/core.js";
@@ -51,7 +52,7 @@ function row(run) {
     ),
     h("td", {}, pill(run.state)),
     far(run),
-    h("td", { className: "num wide" }, figure(run.last.validation_loss)),
+    h("td", { className: "num wide" }, figure(run.result_loss)),
     h("td", { className: "num wide muted" }, ago(run.updated)),
     h(
       "td",
@@ -206,7 +207,7 @@ function draw() {
   if (focused) box.querySelector(`a[href="${CSS.escape(focused)}"], [aria-label="${CSS.escape(focused)}"]`)?.focus();
 }
 
-const drawNews = whenSeen(draw);
+const drawNews = whenSeen(unpressed(draw));
 onNews((news) => {
   if (!news.list) return;
   news.list.forEach((run) => {

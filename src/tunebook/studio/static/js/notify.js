@@ -13,7 +13,7 @@ const wanted = () => {
 const on = () => allowed() && wanted();
 
 function tell(run) {
-  const loss = run.last.validation_loss;
+  const loss = run.result_loss;
   const body = run.reason || (loss == null ? "" : `Validation loss ${figure(loss)}.`);
   const note = new Notification(`${run.name} is ${run.state}`, {
     body,

@@ -1,6 +1,6 @@
 // The page view: answers are kept as they are given; prose is read while it is typed; the plan follows at once.
 import "/static/js/rank-list.js";
-import { $, ApiError, api, feed, h, onNews, trying } from "/static/js/core.js";
+import { $, ApiError, api, feed, fill as put, h, onNews, trying } from "/static/js/core.js";
 import { PlanPanel } from "/static/js/plan.js";
 
 const key = $("page").dataset.key;
@@ -15,7 +15,8 @@ localStorage.setItem("page", key);
 const plan = new PlanPanel(key, settled);
 const waiting = new Map(); // id -> what is still to be sent
 let timer = 0,
-  sending = null;
+  sending = null,
+  copied = ""; // the file of earlier answers that fit the page no more
 
 // --- what is on the screen, and what is kept
 
@@ -59,7 +60,7 @@ function fill(values) {
 
 function keep(id, value, soon) {
   waiting.set(id, value);
-  $("saved").textContent = "";
+  tellSaved("");
   clearTimeout(timer);
   timer = setTimeout(send, soon ? 0 : 350);
 }
@@ -80,7 +81,7 @@ function send() {
 async function post() {
   const changes = new Map(waiting);
   try {
-    const { faults } = await api(`pages/${key}/answers`, {
+    const { faults, before } = await api(`pages/${key}/answers`, {
       method: "POST",
       body: { changes: Object.fromEntries(changes) },
     });
@@ -90,13 +91,34 @@ async function post() {
       box.querySelector(".wrong").hidden = !fault;
       box.querySelector(".wrong").textContent = fault ? `This ${fault.message}.` : "";
     }
-    $("saved").textContent = "Answers kept";
+    if (before) {
+      copied = before;
+      tellUnfit([]);
+    }
+    tellSaved("Answers kept");
     plan.draw();
     return 100;
   } catch (error) {
-    $("saved").textContent = error instanceof ApiError ? "Not kept yet" : "";
+    tellSaved(error instanceof ApiError ? `Not kept yet. ${error.message}` : "");
     return 2000;
   }
+}
+
+/** The same words again are not written again: they would be read aloud each time. */
+function tellSaved(words) {
+  if ($("saved").textContent !== words) $("saved").textContent = words;
+}
+
+/** Earlier answers that fit the page no more: before the next answer takes them out of the file, and after it. */
+function tellUnfit(faults) {
+  let words =
+    copied && `Earlier answers that fit this page no more were taken out; answers/${copied} still holds them.`;
+  if (faults.length)
+    words = faults[0].id
+      ? `Earlier answers fit this page no more. Your next answer takes them out of answers/${key}.yaml, which is copied first:`
+      : "The answers kept for this page cannot be read, and none can be kept until that is mended:";
+  const lines = faults.map(({ id, message }) => h("li", { dir: "auto" }, id ? `${id}: ${message}` : message));
+  put($("unfit"), ...(words ? [h("div", { className: "notice warn" }, words, h("ul", {}, lines))] : []));
 }
 
 /** Over when the answers on the screen are kept; an error when they could not be. */
@@ -263,8 +285,9 @@ for (const question of questions) {
 
 async function load() {
   loadTasks().catch(() => {});
-  const { values } = await api(`pages/${key}/answers`);
+  const { values, faults } = await api(`pages/${key}/answers`);
   fill(values);
+  tellUnfit(faults);
   plan.draw();
 }
 
@@ -279,6 +302,6 @@ addEventListener("beforeunload", (event) => {
   }
 });
 load().catch((error) => {
-  $("saved").textContent = error.message;
+  tellSaved(error.message);
 });
 feed.follow({ answers: [key, ...plan.others] });

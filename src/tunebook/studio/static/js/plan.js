@@ -5,6 +5,7 @@ import { drawCurve, factRows, planRows, unread, words } from "/static/js/plan-va
 
 export class PlanPanel {
   #key;
+  #store; // where the browser remembers what is chosen: other folders have other data
   #others = [...document.querySelectorAll("#others input")]; // a box for each other page that has answers
   #accept = new Set();
   #settings = [];
@@ -13,24 +14,32 @@ export class PlanPanel {
   #ready = false; // a run can be made of what is drawn
   #busy = false; // one is being asked for
   #measuring = "";
+  #refused = null; // {key, message}: why the data could not be looked at
   #estimate = null;
+  #shown = null; // {wanted, plan}: what is on the screen
   #settled;
 
   /** `settled` waits until the answers on the screen are kept. */
   constructor(key, settled) {
     this.#key = key;
+    this.#store = `plan:${$("page").dataset.folder}:${key}`;
     this.#settled = settled;
-    const kept = JSON.parse(localStorage.getItem(`plan:${key}`) ?? "{}");
-    if ([...$("data").options].some((option) => option.value === kept.data)) $("data").value = kept.data;
+    const kept = JSON.parse(localStorage.getItem(this.#store) ?? "{}");
+    if ([...$("data").options].some((option) => option.value === kept.data)) {
+      $("data").value = kept.data;
+      this.#settings = kept.settings ?? [];
+    }
     if (kept.model) $("model").value = kept.model;
     this.#accept = new Set(kept.accept ?? []);
-    this.#settings = kept.settings ?? [];
     for (const box of this.#others) {
       box.checked = (kept.others ?? []).includes(box.value);
       box.addEventListener("change", () => this.draw());
     }
     this.#fromAddress();
-    $("data").addEventListener("change", () => this.draw());
+    $("data").addEventListener("change", () => {
+      this.#settings = []; // the data view set them for the other file
+      this.draw();
+    });
     $("model").addEventListener("change", () => this.draw());
     $("start").addEventListener("click", () => this.#start());
     $("enqueue").addEventListener("click", () => this.#enqueue());
@@ -70,7 +79,7 @@ export class PlanPanel {
 
   async #redraw(mine) {
     const wanted = this.#wanted();
-    localStorage.setItem(`plan:${this.#key}`, JSON.stringify(wanted));
+    localStorage.setItem(this.#store, JSON.stringify(wanted));
     try {
       const found = await api("plan", { method: "POST", body: wanted });
       if (mine !== this.#asked) return this.#drawn;
@@ -84,29 +93,32 @@ export class PlanPanel {
     } catch (error) {
       if (mine !== this.#asked) return this.#drawn;
       this.#allow(false);
-      $("estimate").replaceChildren();
-      $("plan").replaceChildren(told(error.error ?? { what: error.message }));
+      this.#shown = null;
+      this.#drawEstimate();
+      const fault = error.error ?? { what: error.message };
+      say(firstOf(fault));
+      $("plan").replaceChildren(told(fault));
     }
   }
 
   /** Rows and tokens, looked at once for a file; what fails there is said, and the plan stays. */
   async #measure(wanted) {
     const key = looked(wanted);
-    if (this.#measuring === key) return;
+    if (this.#measuring === key || this.#refused?.key === key) return;
     this.#measuring = key;
     $("plan").append(looking());
     try {
       await api("facts", { method: "POST", body: wanted });
-      this.#measuring = "";
-      this.draw();
     } catch (error) {
-      $("plan")
-        .querySelector(".measuring")
-        ?.replaceWith(h("div", { className: "faults" }, error.message));
+      this.#refused = { key, message: error.message };
+      say(error.message);
     }
+    if (this.#measuring === key) this.#measuring = "";
+    this.draw();
   }
 
   #show({ plan, curve, steps, rules }, wanted) {
+    const key = looked(wanted);
     $("plan").replaceChildren(
       ...drawCurve(curve, plan.training.learning_rate.value, steps),
       ...(plan.facts ? [factRows(plan.facts)] : []),
@@ -115,9 +127,20 @@ export class PlanPanel {
       ...[...this.#accept].map((path) => this.#accepted(path)),
       ...(plan.not_understood.length ? [unread(plan.not_understood)] : []),
       ...(this.#settings.length ? [this.#set()] : []),
-      ...(this.#measuring === looked(wanted) && !plan.facts ? [looking()] : []),
+      ...(this.#measuring === key && !plan.facts ? [looking()] : []),
+      ...(this.#refused?.key === key && !plan.facts ? [this.#refusal()] : []),
     );
-    this.#drawEstimate(wanted, plan);
+    if (JSON.stringify(plan) !== JSON.stringify(this.#shown?.plan)) say("Plan updated");
+    this.#shown = { wanted, plan };
+    this.#drawEstimate();
+  }
+
+  #refusal() {
+    const again = () => {
+      this.#refused = null;
+      this.draw();
+    };
+    return h("div", { className: "faults" }, h("p", {}, this.#refused.message), quiet("Try again", again));
   }
 
   #set() {
@@ -130,15 +153,16 @@ export class PlanPanel {
   }
 
   /** Time, memory and disk: measured when asked for, and marked when the plan is another one since. */
-  #drawEstimate(wanted, plan) {
-    if (!wanted.data || !wanted.model) return void $("estimate").replaceChildren();
+  #drawEstimate() {
+    const { wanted, plan } = this.#shown ?? {};
+    if (!wanted?.data || !wanted.model) return void $("estimate").replaceChildren();
     const key = JSON.stringify(plan),
       found = this.#estimate;
     const measure = async (button) => {
       button.textContent = "Measuring a few steps …";
       const made = await trying(() => api("estimate", { method: "POST", body: wanted }), button);
       if (made) this.#estimate = { key, made };
-      this.#drawEstimate(wanted, plan);
+      this.#drawEstimate(); // of what is on the screen by now
     };
     const button = quiet(found ? "Measure again" : "Measure time and memory", (event) => measure(event.target));
     if (!found) return void $("estimate").replaceChildren(button);
@@ -222,6 +246,13 @@ export class PlanPanel {
 const looked = ({ data, model, others, settings }) => JSON.stringify([data, model, others, settings]);
 
 const looking = () => h("p", { className: "muted small measuring" }, "Looking at the data …");
+
+/** Aloud, in a few words: the whole plan after each answer would be too much to listen to. */
+function say(text) {
+  $("plan-say").textContent = text;
+}
+
+const firstOf = ({ what, faults: [first] = [] }) => (first ? `${first.where}: ${first.message}` : what);
 
 /** Why there is no plan, every fault in a line. */
 function told({ what, faults = [] }) {

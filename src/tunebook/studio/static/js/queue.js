@@ -1,5 +1,5 @@
 // The queue on the home view: what waits, what it is being tried with, and a form that adds a plan or a sweep.
-import { $, api, figure, h, onNews, plural, seconds, toast, trying, whole } from "/static/js/core.js";
+import { $, api, figure, h, onNews, plural, seconds, toast, trying, unpressed, whole } from "/static/js/core.js";
 import { pill, quiet } from "/static/js/parts.js";
 
 let rows = [],
@@ -26,7 +26,7 @@ function best() {
 
 function item(row, lowest) {
   const now = { ...row, ...live.get(row.name) };
-  const loss = now.last?.validation_loss ?? row.validation_loss;
+  const loss = now.result_loss ?? row.validation_loss;
   const tried = Object.entries(row.set)
     .map(([path, text]) => `${short(path)} ${value(text)}`)
     .join(", ");
@@ -86,7 +86,7 @@ function draw() {
       h(
         "p",
         { className: "sweep-links" },
-        h("a", { href: `/compare?with=${finished.slice(-6).join(",")}` }, "Compare what finished"),
+        h("a", { href: `/compare?with=${finished.slice(-4).join(",")}` }, "Compare what finished"),
       ),
     );
   if (focused)
@@ -94,6 +94,8 @@ function draw() {
       .querySelector(`[aria-label="${CSS.escape(focused)}"]`)
       ?.focus();
 }
+
+const drawNews = unpressed(draw);
 
 async function load() {
   const mine = ++asked;
@@ -108,7 +110,7 @@ async function load() {
   $("add-box").querySelector(".muted").textContent = plans.length
     ? "The plan is checked, data and memory too, before it is put into the queue."
     : "There is no plan yet: `tunebook plan -o plan.yaml` makes one, and each run started here leaves one in plans/.";
-  draw();
+  drawNews();
 }
 
 async function tell(what) {
@@ -207,5 +209,5 @@ onNews((news) => {
   if (now !== states) {
     states = now;
     trying(load);
-  } else if (rows.some((row) => live.get(row.name)?.state === "running")) draw();
+  } else if (rows.some((row) => live.get(row.name)?.state === "running")) drawNews();
 });

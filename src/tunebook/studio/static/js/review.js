@@ -7,8 +7,13 @@ const at = `runs/${name}/review`;
 let items = [],
   total = 0,
   left = 0,
-  place = 0;
+  place = 0,
+  busy = false, // a verdict is being kept
+  kept = Promise.resolve(); // over when what was said so far is
 const given = new Map(); // place of an item -> what was said of it in this sitting
+const known = new Set(); // pairs that have a verdict of this sitting
+const drafts = new Map(); // pair -> a fixed answer that is not kept yet
+const pairOf = (item) => `${item.step} ${item.id}`;
 
 const policy = () => $("policy").value;
 
@@ -64,7 +69,7 @@ function draw() {
     );
   };
   $("pair").replaceChildren(
-    h("p", { className: "question", dir: "auto" }, item.prompt),
+    h("p", { className: "question", dir: "auto", tabindex: "-1" }, item.prompt),
     h("div", { className: "both" }, column("a"), column("b")),
     said ? acted(item, said) : asked(),
     item.reference &&
@@ -143,14 +148,18 @@ function fix(item, said) {
   const text = h(
     "textarea",
     { rows: 6, "aria-label": "The answer as it should be", dir: "auto" },
-    said.fixed || item[said.tuned],
+    drafts.get(pairOf(item)) ?? (said.fixed || item[said.tuned]),
   );
-  const save = async () => {
-    if (!text.value.trim()) return void toast("Write the answer as it should be, or reject it.");
-    if (await keep({ action: "fix", fixed: text.value })) next();
-  };
+  const save = () =>
+    alone(async () => {
+      if (!text.value.trim()) return void toast("Write the answer as it should be, or reject it.");
+      if (!(await keep({ action: "fix", fixed: text.value }))) return;
+      drafts.delete(pairOf(item));
+      next();
+    });
+  text.addEventListener("input", () => drafts.set(pairOf(item), text.value));
   text.addEventListener("keydown", (event) => {
-    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) save();
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.repeat) save();
     if (event.key === "Escape") draw();
   });
   const box = h(
@@ -170,24 +179,48 @@ function fix(item, said) {
 
 // --- what is said, and kept
 
-async function choose(chosen) {
-  given.set(place, { chosen, note: "", action: "keep", fixed: "" });
-  if (!(await keep({}))) given.delete(place);
-  draw();
-  $("pair").querySelector(".judge .primary")?.focus({ preventScroll: true });
+/** One verdict at a time: what is pressed while it is being kept would be said of the next pair, unread. */
+async function alone(act) {
+  if (busy) return;
+  busy = true;
+  try {
+    await act();
+  } finally {
+    busy = false;
+  }
 }
 
-/** Send what is said of the pair on the screen; true when it is kept. */
-async function keep(changes) {
+const choose = (chosen) =>
+  alone(async () => {
+    given.set(place, { chosen, note: "", action: "keep", fixed: "" });
+    if (!(await keep({}))) given.delete(place);
+    draw();
+    $("pair").querySelector(".judge .primary")?.focus({ preventScroll: true });
+  });
+
+/** Send what is said of the pair on the screen, after what was said before; true when it is kept. */
+function keep(changes) {
   const item = items[place],
     said = given.get(place);
   if (!item || !said) return false;
   Object.assign(said, changes);
   if (said.action !== "fix") said.fixed = "";
+  kept = kept.then(() => trying(() => post(item, said)));
+  return kept;
+}
+
+async function post(item, said) {
   const { chosen, action, fixed, note } = said;
-  const body = { step: item.step, id: item.id, chosen, action, fixed, note, policy: policy() || null };
-  const told = await trying(() => api(at, { method: "POST", body }));
-  if (!told) return false;
+  const again = known.has(pairOf(item));
+  const body = { step: item.step, id: item.id, chosen, action, fixed, note, again, policy: policy() || null };
+  let told;
+  try {
+    told = await api(at, { method: "POST", body });
+  } catch (error) {
+    if (error.status === 409 && !again) await load(); // another tab judged it
+    throw error;
+  }
+  known.add(pairOf(item));
   Object.assign(said, { tuned: told.tuned, verdict: told.verdict });
   left = told.left;
   $("bar").value = total - left;
@@ -196,17 +229,19 @@ async function keep(changes) {
   return true;
 }
 
-async function settle(action) {
-  if (await keep({ action })) next();
-}
+const settle = (action) =>
+  alone(async () => {
+    if (await keep({ action })) next();
+  });
 
 function next() {
   place += 1;
   draw();
-  $("pair").querySelector("button")?.focus({ preventScroll: true });
+  $("pair").querySelector(".question")?.focus({ preventScroll: true });
 }
 
 function back() {
+  if (busy) return;
   if (given.has(place)) given.delete(place);
   else if (place > 0) place -= 1;
   draw();
@@ -250,7 +285,16 @@ function drawEnd() {
 // --- keys
 
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)) return;
+  if (document.querySelector("dialog[open]")) return;
+  if (event.repeat && event.target.closest?.("#pair button")) event.preventDefault(); // a held Enter clicks on and on
+  if (
+    event.repeat ||
+    event.ctrlKey ||
+    event.metaKey ||
+    event.altKey ||
+    /INPUT|TEXTAREA|SELECT/.test(event.target.tagName)
+  )
+    return;
   const item = items[place],
     said = given.get(place),
     letter = event.key.toLowerCase();

@@ -22,8 +22,7 @@ import { Curves } from "/static/js/curves.js";
 const name = $("run").dataset.name;
 const curves = new Curves(name, () => feed.follow({ runs: curves.follows }));
 const answers = new Answers(name, $("answers"), $("answer-tools"));
-let status = null,
-  doing = null;
+let status = null;
 
 // --- what the status says
 
@@ -32,21 +31,21 @@ const stat = (label, value, small = "") =>
 
 function drawStats() {
   const { last, optimizer_step: step, optimizer_steps: steps } = status;
+  const ended = status.state === "finished";
   const first = stat(
     "Optimizer step",
     whole(step),
     steps ? `of ${whole(steps)}, epoch ${status.epoch.toFixed(1)}` : "",
   );
   if (steps) first.append(h("progress", { max: steps, value: step, "aria-label": "Optimizer steps done" }));
-  const spent = status.started && status.updated ? status.updated - status.started : null;
   fill(
     $("stats"),
     first,
     stat("Training loss", figure(last.training_loss)),
-    stat("Validation loss", figure(last.validation_loss)),
+    stat("Validation loss", figure(status.result_loss), ended ? "of the result" : ""),
     stat("Tokens / s", figure(last.throughput)),
     stat("Memory", bytes(last.memory)),
-    status.state === "running" ? stat("Time left", seconds(status.eta_seconds)) : stat("Took", seconds(spent)),
+    status.state === "running" ? stat("Time left", seconds(status.eta_seconds)) : stat("Took", seconds(status.spent || null)),
   );
 }
 
@@ -56,8 +55,6 @@ function drawSteps() {
   fill(
     $("steps"),
     ...status.steps.map((step, place) => {
-      const going =
-        step.state === "running" && doing ? `${doing.what}: ${whole(doing.done)} of ${whole(doing.total)}` : "";
       const facts = Object.entries(step.evidence ?? {})
         .filter(([, value]) => value != null && typeof value !== "object")
         .slice(0, 4)
@@ -69,13 +66,14 @@ function drawSteps() {
         h("span", { className: "mark", "aria-hidden": "true" }, MARKS[step.state] || String(place + 1)),
         h("span", { className: "name" }, step.title, h("span", { className: "hidden" }, ` (${step.state})`)),
         h("span", { className: "time" }, step.seconds == null ? "" : seconds(step.seconds)),
-        (step.reason || going || facts) && h("span", { className: "evidence" }, step.reason || going || facts),
+        (step.reason || facts) && h("span", { className: "evidence" }, step.reason || facts),
       );
     }),
   );
 }
 
-const PARTS = ["data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint"];
+const ALWAYS = ["data", "forward", "loss", "backward", "optimizer", "validation", "checkpoint"];
+const PARTS = [...ALWAYS, "communication"]; // the last only where workers share a run
 
 function drawParts() {
   const total = PARTS.reduce((sum, part) => sum + (status.parts[part] ?? 0), 0);
@@ -95,7 +93,7 @@ function drawParts() {
     h(
       "ul",
       { className: "part-list" },
-      PARTS.map((part, place) =>
+      PARTS.filter((part) => ALWAYS.includes(part) || share(part)).map((part, place) =>
         h(
           "li",
           {},
@@ -229,8 +227,12 @@ for (const [box, text, path, none] of [
 
 async function drawText(id, path, none) {
   const { text } = await api(`runs/${name}/${path}`);
-  $(id).textContent = text || none;
-  if (path === "log") $(id).scrollTop = $(id).scrollHeight;
+  const box = $(id);
+  const selection = getSelection();
+  if (box.textContent === (text || none) || (!selection.isCollapsed && box.contains(selection.anchorNode))) return;
+  const followed = box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+  box.textContent = text || none;
+  if (path === "log" && followed) box.scrollTop = box.scrollHeight;
 }
 
 onNews((news) => {
@@ -247,14 +249,13 @@ onNews((news) => {
     return;
   }
   for (const event of news.events) {
-    doing = event.kind === "progress" ? event : null;
     if (event.kind === "samples") answers.add(event.step);
   }
   curves.take(name, news.events);
   if (news.status) {
     drawStatus(news.status);
     if ($("log-box").open) drawText("log-text", "log", "").catch(() => {});
-  } else if (doing && status) drawSteps();
+  }
 });
 
 async function begin() {

@@ -14,12 +14,18 @@ const DOING = {
   other: "Something else works on this run",
 };
 const LOOK = 700; // milliseconds between looks while something is being done
+const AWAY = 4000; // after a look that the studio did not answer
 
 export class TakeAlong {
   #name;
   #report;
   #busy = false;
-  #body = h("div", {});
+  #timer = 0;
+  #words = h("small", {}); // under "Promote"
+  #go = h("button", { type: "submit", className: "plain" }, "Promote");
+  #form = this.#promotion();
+  #line = this.#promote(); // built once: what is typed there stays
+  #body = h("div", {}, this.#line);
   #state = h("div", { role: "status" });
 
   constructor(name, report) {
@@ -33,13 +39,20 @@ export class TakeAlong {
 
   /** See what there is, and again until nothing is being done. */
   async #look() {
+    clearTimeout(this.#timer);
     const found = await api(`runs/${this.#name}/work`).catch(() => null);
-    if (!found) return;
+    if (!found) return void this.#again(AWAY);
     const was = this.#busy;
     this.#busy = found.work?.state === "running";
-    if (!this.#body.childElementCount || was !== this.#busy) this.#draw(found);
+    if (this.#line.hidden || was !== this.#busy) this.#draw(found);
+    if (was && found.work?.what === "promote" && found.work.state === "done") this.#form.reset();
     this.#tell(found.work);
-    if (this.#busy) setTimeout(() => this.#look(), LOOK);
+    if (this.#busy) this.#again(LOOK);
+  }
+
+  #again(wait) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#look(), wait);
   }
 
   async #begin(body, button) {
@@ -52,15 +65,22 @@ export class TakeAlong {
     const formats = Object.keys(FORMATS).filter(
       (kind) => kind !== "adapter" || this.#report.settings.method === "lora",
     );
-    this.#body.replaceChildren(
-      h(
-        "ul",
-        { className: "formats" },
-        formats.map((kind) => this.#format(kind, made[kind])),
-      ),
-      this.#test(Object.keys(made).length > 0, deployment),
-      this.#promote(made.safetensors),
-    );
+    const list = formats.map((kind) => this.#format(kind, made[kind]));
+    while (this.#line.previousSibling) this.#line.previousSibling.remove();
+    this.#line.before(h("ul", { className: "formats" }, list), this.#test(Object.keys(made).length > 0, deployment));
+    this.#allow(Boolean(made.safetensors));
+  }
+
+  /** Promotion, once there is something that a plan can start from and nothing else is being done. */
+  #allow(can) {
+    this.#line.hidden = false;
+    this.#form.hidden = !can;
+    this.#go.disabled = this.#busy || !can;
+    this.#words.textContent = can
+      ? "Give it a name that a new plan can start from."
+      : "Needs the merged weights: export them first.";
+    const place = can ? this.#form : this.#line;
+    if (this.#go.parentNode !== place) place.append(this.#go);
   }
 
   #format(kind, entry) {
@@ -100,7 +120,7 @@ export class TakeAlong {
     );
   }
 
-  #promote(can) {
+  #promotion() {
     const version = h("input", {
       type: "text",
       placeholder: "Name of the version",
@@ -116,28 +136,20 @@ export class TakeAlong {
       maxlength: 2000,
       dir: "auto",
     });
-    const go = h("button", { type: "submit", className: "plain", disabled: this.#busy || !can }, "Promote");
-    const form = h("form", { className: "promote" }, version, reason, go);
+    const form = h("form", { className: "promote" }, version, reason);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#begin({ what: "promote", version: version.value.trim(), reason: reason.value.trim() }, go);
+      this.#begin({ what: "promote", version: version.value.trim(), reason: reason.value.trim() }, this.#go);
     });
+    return form;
+  }
+
+  #promote() {
     return h(
       "div",
-      { className: "line" },
+      { className: "line", hidden: true },
       mark(null),
-      h(
-        "div",
-        {},
-        h("b", {}, "Promote"),
-        h(
-          "small",
-          {},
-          can ? "Give it a name that a new plan can start from." : "Needs the merged weights: export them first.",
-        ),
-        can && form,
-      ),
-      can ? null : go,
+      h("div", {}, h("b", {}, "Promote"), this.#words, this.#form),
     );
   }
 
