@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -79,3 +80,12 @@ def sha256(path: Path) -> str:
 def joint_sha256(hashes: Iterable[str]) -> str:
     """One hash over the hashes of several files, in the order given."""
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def copy_aside(path: Path) -> Path:
+    """Copy a file beside itself as NAME.before, or NAME.before-2 and so on: over no earlier copy. OSError."""
+    ends = itertools.chain([""], (f"-{number}" for number in itertools.count(2)))
+    names = (path.with_name(f"{path.name}.before{end}") for end in ends)
+    copy = next(name for name in names if not name.exists())
+    write_bytes(copy, path.read_bytes())
+    return copy

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -125,6 +123,7 @@ def _readers(paths: Sequence[Path], page_name: str | None) -> dict[str, Callable
 def _keep_hand_edits(output: Path) -> None:
     """What lies at the same place is kept beside the new plan, unless it is a plan as Tunebook wrote it."""
     from tunebook.errors import PlanError
+    from tunebook.files import copy_aside
     from tunebook.plan.files import load_plan
     from tunebook.plan.view import explained
 
@@ -136,13 +135,7 @@ def _keep_hand_edits(output: Path) -> None:
             return
     except PlanError:
         what = "What was in {} is no plan that can be read"
-    number = next(number for number in itertools.count(1) if not _aside(output, number).exists())
-    shutil.copy2(output, _aside(output, number))
-    say(f"{what.format(output)}; it is kept in {_aside(output, number)}.")
-
-
-def _aside(output: Path, number: int) -> Path:
-    return output.with_name(f"{output.name}.before" + (f"-{number}" if number > 1 else ""))
+    say(f"{what.format(output)}; it is kept in {copy_aside(output)}.")
 
 
 def _draw(planned: Any) -> None:

@@ -12,7 +12,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from tunebook.errors import PageError
-from tunebook.files import read_json, write_bytes, write_json, write_text
+from tunebook.files import copy_aside, read_json, write_json, write_text
 from tunebook.pages.answers import CUSTOM, asks_more, check_answers, kept_answers, save_answers
 from tunebook.pages.order import check_order, step_of
 from tunebook.pages.page import Page
@@ -234,16 +234,12 @@ def _given(path: Path) -> dict[str, Any]:
 
 
 def _copied(file: Path) -> str:
-    """Copy a file beside itself, over no earlier copy; the copy's name. PageError when it cannot be written."""
-    copy, number = file.with_name(f"{file.name}.before"), 1
-    while copy.exists():
-        number += 1
-        copy = file.with_name(f"{file.name}.before-{number}")
+    """The name of a new copy of `file` beside it. PageError when it cannot be written."""
     try:
-        write_bytes(copy, file.read_bytes())
+        return copy_aside(file).name
     except OSError as error:
-        what = f"Earlier answers that fit the page no more could not be copied to {copy} ({error.strerror or error})."
         raise PageError(
-            what, kept="The answers stay as they were.", do="Free space or make the folder writable."
+            f"Earlier answers that fit the page no more could not be copied ({error.strerror or error}).",
+            kept="The answers stay as they were.",
+            do="Free space or make the folder writable.",
         ) from error
-    return copy.name
