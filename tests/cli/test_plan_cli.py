@@ -274,7 +274,7 @@ def test_whatever_else_lies_where_the_plan_goes_is_kept_too_and_nothing_kept_is_
 
 def test_a_mix_of_data_sets_is_planned_like_a_file(place: Path) -> None:
     (place / "mix.yaml").write_text("datasets:\n  - path: rows.jsonl\n")
-    done = call("plan", "answers.yaml", "--data", "mix.yaml", "--model", "smollm2-135m", "-o", "plan.yaml")
+    done = call("plan", "answers.yaml", "--data", "mix.yaml", "--model", "base", "-o", "plan.yaml")
     assert done.code == 0, done.err
     assert load_plan(place / "plan.yaml").data.path == "mix.yaml"
 
