@@ -11,7 +11,7 @@ from tunebook.plan.rules.makers import Purpose
 from tunebook.plan.rules.types import Budget, Plateau, Setting
 from tunebook.plan.schema import METRICS_BUT_BLEU
 
-# A setting that names no number takes a usual one, and says so.
+# A setting for which no answer names a number takes a usual one, and says so.
 USUAL = {"weight_decay": 0.01, "dropout": 0.05}
 
 _PATHS = {
@@ -34,6 +34,7 @@ class ProseReader:
     def __init__(self, draft: Draft) -> None:
         self.draft = draft
         self.said: dict[str, Any] = {}  # path -> what prose said first; a second, other word is reported
+        self.unnumbered: dict[str, tuple[Setting, str]] = {}  # path -> what was named without a number, and why
         self.stops_early = ""  # the words "early stopping", where they stand
         self.checks: list[str] = []
         self.checks_why = ""
@@ -52,6 +53,10 @@ class ProseReader:
     def finish(self) -> None:
         """What follows from all answers together."""
         draft = self.draft
+        for path, (setting, why) in self.unnumbered.items():
+            if path not in self.said:
+                value = USUAL[setting.setting]
+                self.put(path, value, setting, f"{why}, no number given: {value:g} is usual")
         if self.stops_early and all(isinstance(rule, Budget) for rule in draft.rules):
             draft.rules.append(Plateau(source=self.stops_early))
             draft.rules_why.append(f"{_quoted(self.stops_early)} without a condition: the usual one")
@@ -85,11 +90,11 @@ class ProseReader:
 
 
 def _plain(reader: ProseReader, setting: Setting, why: str) -> None:
-    value = setting.value
-    if value is None:
-        value = USUAL[setting.setting]
-        why += f", no number given: {value:g} is usual"
-    reader.put(_PATHS[setting.setting], value, setting, why)
+    path = _PATHS[setting.setting]
+    if setting.value is None:
+        reader.unnumbered.setdefault(path, (setting, why))
+    else:
+        reader.put(path, setting.value, setting, why)
 
 
 def _early_stopping(reader: ProseReader, setting: Setting, _: str) -> None:

@@ -34,6 +34,7 @@ SHORTHANDS = {
     "spent": "(COUNT | DURATION | TOKEN_COUNT)",
     "amount": "(NUM | PERCENT)",
     "value": "(NUM | PERCENT | SIZE | RATE | TOKEN_COUNT)",
+    "most": "(LIMIT | AT_MOST)",
     "compare": "(ABOVE | BELOW | MORE | LESS | AT_LEAST | AT_MOST)",
     "subject": "(METRIC | IT | VALIDATION)",
     "move": "(UP | DOWN | WORSE)",
@@ -83,6 +84,9 @@ RULES = (
             # after 3 evaluations without improvement in validation loss
             "METRIC window STALL delta? tail",
             "window ,? METRIC? STALL delta? METRIC? delta? tail",
+            # max 3 epochs without improvement: no budget
+            "AFTER? most* quantity IN_A_ROW* most* STALL delta? METRIC? delta? tail",
+            "subject? STALL delta? METRIC? delta? (IN | AFTER) most+ quantity IN_A_ROW* tail",
             # validation loss improves by less than 0.01 for 3 evaluations; a change in loss below 1 %
             "subject? (BETTER | CHANGE | move) METRIC? BY (LESS | BELOW | AT_MOST) amount window? tail",
             "subject? move LESS amount during tail",
@@ -106,6 +110,7 @@ RULES = (
             "(MOMENT IF?)? subject? MOMENT? move MOMENT? during tail",
             "(MOMENT IF?)? move METRIC during tail",
             "window ,? METRIC? move METRIC? IN_A_ROW*",
+            "AFTER? most* quantity IN_A_ROW* most* move METRIC?",
         ),
     ),
     Row(
@@ -127,8 +132,9 @@ RULES = (
     Row(
         nothing,
         (
-            # rises by 0.1; is not below 2 after 3 epochs
+            # rises by 0.1; rises for at most 3 epochs; is not below 2 after 3 epochs
             "subject? (move | BETTER | CHANGE) METRIC? BY? (MORE | AT_LEAST)? amount window?",
+            "subject? move METRIC? (IN | AFTER) most+ quantity",
             "subject? STALL (BELOW | ABOVE | REACH) value window?",
             "AFTER? AT_LEAST spent",
         ),
@@ -201,17 +207,15 @@ OVERFITTING = (
         ("(UP | DOWN)? WEIGHT_DECAY settle* amount", "amount WEIGHT_DECAY", "WEIGHT_DECAY"),
         "setting",
     ),
+    Row(setting("dropout", below=1), ("(UP | DOWN)? DROPOUT settle* amount", "amount DROPOUT", "DROPOUT"), "setting"),
     Row(
-        setting("dropout", share=True), ("(UP | DOWN)? DROPOUT settle* amount", "amount DROPOUT", "DROPOUT"), "setting"
-    ),
-    Row(
-        setting("label_smoothing", share=True),
+        setting("label_smoothing", below=1),
         ("(UP | DOWN)? LABEL_SMOOTHING settle* amount", "amount LABEL_SMOOTHING"),
         "setting",
     ),
     Row(setting("noise_alpha"), ("NOISE_ALPHA settle* NUM",), "setting"),
     Row(setting("max_grad_norm"), ("MAX_GRAD_NORM settle* NUM",), "setting"),
-    Row(setting("learning_rate"), ("(UP | DOWN)? LEARNING_RATE settle* NUM",), "setting"),
+    Row(setting("learning_rate", below=1), ("(UP | DOWN)? LEARNING_RATE settle* NUM",), "setting"),
     Row(
         nothing,
         (
@@ -219,6 +223,9 @@ OVERFITTING = (
             "(UP | DOWN) knob",
             "(UP | DOWN)? knob (UP | DOWN)? BY amount",
             "(WEIGHT_DECAY | DROPOUT | LABEL_SMOOTHING) settle* (RANGE | amount AND? amount)",
+            # the share that is trained on
+            "HOLD_OUT amount DATA? HOLD_OUT? TRAIN",
+            "TRAIN HOLD_OUT settle* amount",
         ),
         "setting",
     ),
@@ -226,7 +233,7 @@ OVERFITTING = (
     Row(setting("method", "full"), ("FULL",), "setting"),
     Row(setting("lora_rank", whole=True), ("(RANK | R) settle* NUM",), "setting"),
     Row(
-        setting("validation_fraction", share=True),
+        setting("validation_fraction", most=0.5),
         (
             "HOLD_OUT? amount HOLD_OUT? DATA? HOLD_OUT? share",
             "HOLD_OUT amount DATA?",

@@ -28,10 +28,12 @@ _TOKEN = re.compile(
   | (?P<range>(?<![\w.])[0-9]+(?:\.[0-9]+)?[ \t]?[-–—][ \t]?[0-9]+(?:\.[0-9]+)?(?![\w.]))
   | (?P<ordinal>[0-9]{1,2}(?:st|nd|rd|th)\b)
   | (?P<number>10\^[-+]?[0-9]{1,3} | [0-9]+(?:_[0-9]{3})+
-      | (?:(?<![\w.)])[-−])?(?:[0-9]+(?:[.,][0-9]+)*|\.[0-9]+)(?:e[-+]?[0-9]+)?)
-  | (?P<word>(?:bleu|gpt|rouge)-[0-9]\w*|[^\W_](?:[^\W_]|['’](?=[^\W_]))*|(?:max|min|approx|incl|vs|ca|e\.g|i\.e)(?=\.))
+      | (?:(?<![\w.)])[-−])?(?:[0-9]+(?:[.,'’][0-9]+)*|\.[0-9]+)
+        (?:e[-+−–]?[0-9]+|[ ]e[-−–][0-9]+|[ ]?[x×*·][ ]?10(?:\^?[-−–][0-9]+|\^[0-9]+|[⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+))?)
+  | (?P<word>max(?:imum)?\((?=[^()]*,)  # max(2 hours, 3 epochs)
+      | (?:bleu|gpt|rouge)-[0-9]\w*|[^\W_](?:[^\W_]|['’](?=[^\W_]))*|(?:max|min|approx|incl|vs|ca|e\.g|i\.e)(?=\.))
   | (?P<end>[.!?](?=[\s"')\]]|$)|;|\n)
-  | (?P<symbol><=|>=|=<|=>|==|:=|[-<>=≤≥⩽⩾%+,/&()])
+  | (?P<symbol><=|>=|=<|=>|==|:=|[-<>=≤≥⩽⩾%+,/&()]|(?<=[0-9])[*×·](?=\s?\w)|(?<=[0-9]\s)[*×·])
     """,
     re.VERBOSE | re.MULTILINE | re.IGNORECASE,
 )
@@ -161,7 +163,7 @@ def _single(token: Item) -> Item:
     kind: str = "?"
     value: Any = None
     if token.kind == "number":
-        kind, value = "NUM", number(words.replace("−", "-").replace("_", ""))
+        kind, value = "NUM", number(words)
     elif token.kind == "clock":
         hours, minutes = re.findall(r"[0-9]+", words)
         kind, value = "DURATION", 60.0 * int(hours) + int(minutes)

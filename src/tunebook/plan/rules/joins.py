@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
 from tunebook.plan.rules.item import Item
+from tunebook.plan.rules.numbers import doubtful
 
 _MOVES = ("BETTER", "UP", "DOWN", "WORSE", "CHANGE")
 _BETWEEN = ("filler", "IN_A_ROW", "LY", "IN")  # 3 *more*, 3 *consecutive*, 3 *full*, a couple *of* epochs
@@ -15,9 +15,11 @@ _BETWEEN = ("filler", "IN_A_ROW", "LY", "IN")  # 3 *more*, 3 *consecutive*, 3 *f
 def joined(items: list[Item]) -> list[Item]:
     """`items` after every rule of this file, in the order in which they stand below."""
     for rule in (
+        _half,
         _numbers,
         _percent,
         _or_above,
+        _ranges,
         _ordinals,
         _ones,
         _quantities,
@@ -58,6 +60,14 @@ def _skip(items: list[Item], at: int, kinds: tuple[str, ...]) -> int:
     """The first place from `at` on that holds none of `kinds`; nobody puts more than a few such words in between."""
     end = min(at + 12, len(items))
     return next((place for place in range(at, end) if items[place].kind not in kinds), end)
+
+
+def _half(items: list[Item], at: int) -> tuple[list[Item], int]:
+    """half an hour, half a percent, half a million; `half of the steps`, `drops to half` are of something else."""
+    after = at + 1 + (at + 1 < len(items) and items[at + 1].words in ("a", "an"))
+    if items[at].words != "half" or _kind(items, after) not in ("UNIT", "MINUTES", "GB", "PERCENT_SIGN", "MANY"):
+        return [], 0
+    return [replace(items[at], kind="NUM", value=0.5)], after - at
 
 
 def _numbers(items: list[Item], at: int) -> tuple[list[Item], int]:
@@ -115,6 +125,16 @@ def _or_above(items: list[Item], at: int) -> tuple[list[Item], int]:
     return [Item("OR", "", item.start, item.start + 2, "or"), Item(kind, value, middle, item.end, word)], 1
 
 
+_BOTH_ENDS = (["NUM", "AND", "NUM"], ["PERCENT", "AND", "PERCENT"])
+
+
+def _ranges(items: list[Item], at: int) -> tuple[list[Item], int]:
+    """between 50 and 200: no single number."""
+    if items[at].words == "between" and [_kind(items, at + step) for step in (1, 2, 3)] in _BOTH_ENDS:
+        return [_one(items[at], items[at + 3], "RANGE", None)], 4
+    return [], 0
+
+
 def _ordinals(items: list[Item], at: int) -> tuple[list[Item], int]:
     """third epoch, third increase; `second` is an ordinal before a unit; `first` alone says nothing."""
     item = items[at]
@@ -153,18 +173,24 @@ def _quantities(items: list[Item], at: int) -> tuple[list[Item], int]:
     if end >= len(items):
         return [], 0
     number, unit = items[at].value, items[end]
-    if re.fullmatch(r"[0-9]{1,3}\.[0-9]{3}", items[at].words) and unit.kind in ("UNIT", "TOKENS"):
-        return [replace(items[at], kind="?"), unit], end + 1 - at  # ten steps, or ten thousand? some write 10.000
+    large = unit.kind in ("MINUTES", "GB") and float(unit.value) >= (60 if unit.kind == "MINUTES" else 1)
+    if (doubtful(items[at].words, ".") or (large and doubtful(items[at].words, ","))) and _measures(unit):
+        return [replace(items[at], kind="?"), unit], end + 1 - at  # 10.000 steps: ten, or ten thousand?
     if unit.kind in ("UNIT", "TIMES"):
         return [_one(items[at], unit, "COUNT", (number, unit.value or "times"))], end + 1 - at
     if unit.kind == "TOKENS":
         return [_one(items[at], unit, "TOKEN_COUNT", number)], end + 1 - at
-    if unit.kind == "METRIC" and unit.words.startswith("tok"):
+    if unit.kind == "METRIC" and _measures(unit):
         return [_one(items[at], unit, "RATE", number)], end + 1 - at
     if unit.kind in ("MINUTES", "GB"):
         kind = "DURATION" if unit.kind == "MINUTES" else "SIZE"
         return [_one(items[at], unit, kind, number * float(unit.value))], end + 1 - at
     return [], 0
+
+
+def _measures(unit: Item) -> bool:
+    """Is it something that a number counts?"""
+    return unit.kind in ("UNIT", "TIMES", "TOKENS", "MINUTES", "GB") or unit.words.startswith("tok")
 
 
 def _durations(items: list[Item], at: int) -> tuple[list[Item], int]:
@@ -189,7 +215,7 @@ def _durations(items: list[Item], at: int) -> tuple[list[Item], int]:
 def _patience(items: list[Item], at: int) -> tuple[list[Item], int]:
     """patience 3, patience = 3, patience of 3: a number that counts."""
     number = _skip(items, at + 1, ("EQUALS", "IN", "TO", "filler"))
-    if items[at].kind == "PATIENCE" and _kind(items, number) == "NUM":
+    if items[at].kind == "PATIENCE" and _kind(items, number) == "NUM" and not doubtful(items[number].words, "."):
         return [items[at], replace(items[number], kind="COUNT", value=(items[number].value, "times"))], number + 1 - at
     return [], 0
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from tunebook.plan.rules.doubts import doubtful
 from tunebook.plan.rules.item import Item
 from tunebook.plan.rules.makers import REFUSED, budget
 from tunebook.plan.rules.scan import Match
@@ -19,12 +20,16 @@ BESIDE = SOFT | words_of("MOMENT MONITOR RATE IN_A_ROW LAST PASSED ANSWERS UNIT 
 
 _PARTS = (",", "OR", "AND", "BUT")
 _ENDS = {"STOP", "PASSED", "TRAIN", "EARLY_STOPPING", "STOPS"}
+_KNOBS = {"WEIGHT_DECAY", "DROPOUT", "LABEL_SMOOTHING", "LEARNING_RATE", "NOISE_ALPHA"}
+_SHAPES = _KNOBS | {"MAX_GRAD_NORM", "LORA", "RANK", "FULL"}
 
 
-def kept(items: Sequence[Item], matches: Sequence[Match], stops: bool) -> list[Match]:
-    """The matches that stand, once what is between them has been looked at; does the sentence speak of stopping?"""
+def kept(clause: Sequence[Item], items: Sequence[Item], matches: Sequence[Match], stops: bool) -> list[Match]:
+    """The matches that stand, once what is between them has been looked at; does the sentence speak of stopping?
+    `items` are those of the clause that carry something."""
     gone = _unless(items, matches) | _negated(items, matches) | _after_no(items, matches) | _together(items, matches)
-    gone |= _for_something_else(items, matches, stops) | _from_when_on(items, matches)
+    gone |= _for_something_else(items, matches, stops) | _from_when_on(clause, items, matches)
+    gone |= _for_later(items, matches) | doubtful(clause, items, matches)
     return [match for at, match in enumerate(matches) if at not in gone and match.said != REFUSED]
 
 
@@ -66,7 +71,7 @@ def _after_no(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
 def _for_something_else(items: Sequence[Item], matches: Sequence[Match], stops: bool) -> set[int]:
     """`email me when it plateaus`, `when it plateaus, lower the rate`: a condition, but not for stopping.
 
-    So is the limit in `stop if the moon is full after 2 hours`.
+    So is the limit in `stop if the moon is full after 2 hours`, and in `save a checkpoint after 500 steps`.
     """
     gone = set()
     for number, match in enumerate(matches):
@@ -77,7 +82,8 @@ def _for_something_else(items: Sequence[Item], matches: Sequence[Match], stops: 
         after = [item.kind for item in items[match.end : match.end + 2]]
         asks = bool(before - BESIDE)
         acts = not stops and after[:1] == [","] and bool(set(after) - BESIDE - {"METRIC", "PAIR"})
-        if "IF" in before and (asks or acts) and (_spends(match) or not before & _ENDS):
+        other = "IF" in before and (asks or acts) and (match.spends or not before & _ENDS)
+        if other or (match.spends and before & {"?", "ACTION", "EVERY"} and not before & _ENDS):
             gone.add(number)
     return gone
 
@@ -99,23 +105,41 @@ def _together(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
     return {at for at in gone if isinstance(at, int)}
 
 
-def _from_when_on(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
+def _from_when_on(clause: Sequence[Item], items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
     """`loss > 3 after epoch 2`, `after 2 epochs, stop if ...`: from when on a condition counts. Both go, for as two
-    rules either of them would stop the run. A comma lists rules, but for `loss rises, after epoch 2`."""
+    rules either of them would stop the run. A comma lists rules, but for `loss rises, after epoch 2` and `if, after
+    epoch 2, loss rises`; so does training for a while, but for `train for 2 epochs, then stop if ...`."""
     gone = set()
     for number, (left, right) in enumerate(itertools.pairwise(matches)):
         between = {item.kind for item in items[left.end : right.start]}
         first, second = items[left.start].kind, items[right.start].kind
-        behind = left.condition and _spends(right) and second == "AFTER" and first != "AFTER"
-        listed = "," in between and not between & {"IF", "STOP"} and not behind
+        behind = left.condition and right.spends and second == "AFTER" and first != "AFTER"
+        opened = first == "AFTER" and [item.kind for item in items[: left.start] if item.kind != ","][-1:] == ["IF"]
+        listed = "," in between and not between & {"IF", "STOP"} and not behind and not opened
         apart = listed or between & {"OR", "AND", "BUT"} or first == "TRAIN"
-        if _spends(left) != _spends(right) and left.rules and right.rules and not apart:
+        begin, end = items[left.end - 1].end, items[right.start].start
+        then = any("then" in item.words.split() for item in clause if begin <= item.start < end)
+        if left.spends != right.spends and left.rules and right.rules and (not apart or (then and "IF" in between)):
             gone |= {number, number + 1}
     return gone
 
 
-def _spends(match: Match) -> bool:
-    return match.row.make is budget and match.condition
+def _for_later(items: Sequence[Item], matches: Sequence[Match]) -> set[int]:
+    """`dropout 0.1 if it rises`, `learning rate 1e-5 after 2 epochs`, `max 3 epochs if it rises`, `if it rises, dropout
+    0.1`: nothing of that holds from the start. The condition goes too, as it stops nothing."""
+    kinds = [item.kind for item in items]
+    shapes = [bool({*kinds[match.start : match.end]} & _SHAPES) for match in matches]
+    opened = kinds[:1] == ["IF"] and not {*kinds} & {"STOP", "EARLY_STOPPING"}
+    gone = {at for at in range(len(matches)) if opened and shapes[at]}
+    for number, (left, right) in enumerate(itertools.pairwise(matches)):
+        between = items[left.end : right.start]
+        knob = bool({*kinds[left.start : left.end]} & _KNOBS)
+        when = any(item.kind == "IF" and (knob or item.value != "until") for item in between)
+        waits = shapes[number] or (left.row.when == "config" and left.row.make is budget)
+        parted = any(item.kind in _PARTS for item in between)
+        if right.condition and not parted and ((waits and when) or (knob and right.spends)):
+            gone |= {number, number + 1}
+    return gone
 
 
 def _new_thought(items: Sequence[Item], matches: Sequence[Match], place: int) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
 from typing import Any, Literal
 
 from pydantic import ValidationError
 
 from tunebook.plan.rules.item import Item
+from tunebook.plan.rules.numbers import doubtful
 from tunebook.plan.rules.types import (
     BETTER_HIGHER,
     BETTER_LOWER,
@@ -85,9 +87,10 @@ class Found:
         return {"patience": int(number), "unit": unit} if len(given) == 1 and number == int(number) else None
 
     def amount(self, number: str, percent: str) -> dict[str, Any] | None:
-        """The plain number under the name `number` or the percentage under `percent`; None when two are given."""
+        """The plain number under the name `number` or the percentage under `percent`; None when two are given, or one
+        that may have thousands."""
         given = self.all("NUM", "PERCENT")
-        if len(given) > 1:
+        if len(given) > 1 or any(doubtful(item.words, ",") for item in given):
             return None
         return {percent if item.kind == "PERCENT" else number: item.value for item in given}
 
@@ -159,7 +162,18 @@ def threshold(found: Found) -> Made:
         return gap(found)
     if metric is None or (value.kind != "NUM" and _UNITS_OF[value.kind] != metric):
         return REFUSED
-    return _make(Threshold, metric=metric, op=_operator(found, metric), value=value.value, **window)
+    op = _operator(found, metric)
+    if _doubtful(metric, op, value):
+        return REFUSED
+    return _make(Threshold, metric=metric, op=op, value=value.value, **window)
+
+
+def _doubtful(metric: str, op: str, value: Item) -> bool:
+    """Whether 1,250 or 1.250 is thousands hangs on what is measured. BLEU goes to 100 here, and memory below a value
+    is either free memory or a bound to keep."""
+    if value.kind == "NUM" and doubtful(value.words, "," if metric in (*_LOSSES, "bleu") else "."):
+        return True
+    return (metric == "bleu" and value.kind == "NUM" and 0 < value.value < 1) or (metric == "memory" and op[0] == "<")
 
 
 def _operator(found: Found, metric: str) -> str:
@@ -208,6 +222,8 @@ def budget(found: Found) -> Made:
         number, unit = found.first("NUM"), found.first("UNIT", "MINUTES", "TOKENS")
         if number is None or unit is None:
             return None
+        if doubtful(number.words, ".") or (unit.value in ("60", "1440") and doubtful(number.words, ",")):
+            return REFUSED
         amount, name = number.value, unit.value or "tokens"
         if unit.kind == "MINUTES":
             amount, name = amount * float(unit.value), "minutes"
@@ -217,6 +233,8 @@ def budget(found: Found) -> Made:
         amount, name = item.value, "minutes" if item.kind == "DURATION" else "tokens"
     if name not in ("minutes", "steps", "epochs", "tokens"):
         return None
+    if found.has("ABOVE", "MORE") and _bids(found.items):
+        return REFUSED
     stops = found.has("AFTER", "ABOVE", "MORE", "REACH")
     limits = found.has("LIMIT", "AT_MOST", "TRAIN", "BELOW", "LESS", "OR_LESS") or not stops
     if found.purpose == "overfitting" and name == "epochs" and limits:
@@ -224,7 +242,15 @@ def budget(found: Found) -> Made:
     return _make(Budget, amount=amount, unit=name)
 
 
-def setting(name: SettingName, value: bool | str | None = None, *, share: bool = False, whole: bool = False) -> Maker:
+def _bids(items: list[Item]) -> bool:
+    """`train for more than 5 epochs` sets no end; `training takes more than 2 hours` does."""
+    first, second = items[0], items[1]
+    return first.kind == "TRAIN" and (second.kind == "IN" or first.words in ("train", "finetune", "fine tune"))
+
+
+def setting(
+    name: SettingName, value: bool | str | None = None, *, below: float = inf, most: float = inf, whole: bool = False
+) -> Maker:
     """A maker of the setting `name`: `value`, else the number found (a percentage is a share of 1), else null."""
 
     def make(found: Found) -> Made:
@@ -232,7 +258,8 @@ def setting(name: SettingName, value: bool | str | None = None, *, share: bool =
         if value is not None or item is None:
             return [Setting(setting=name, value=value)]
         number = item.value / 100 if item.kind == "PERCENT" else item.value
-        if (share and not 0 <= number < 1) or (whole and number != int(number)) or len(found.all("NUM", "PERCENT")) > 1:
+        fits = 0 <= number < below and number <= most and (not whole or number == int(number))
+        if not fits or len(found.all("NUM", "PERCENT")) > 1:
             return REFUSED
         return [Setting(setting=name, value=int(number) if whole else number)]
 

@@ -76,7 +76,7 @@ def _clauses(items: list[Item]) -> Iterator[list[Item]]:
     for at in range(1, len(items)):
         item, before = items[at], items[at - 1]
         stops = item.kind == "STOP" and before.kind == "," and at - begin > 1 and not _leads_on(items, begin, at)
-        ends = item.kind == "OR" and item.words.endswith(("stop", "end", "halt"))
+        ends = item.kind == "OR" and item.words.endswith(("stop", "end", "halt")) and "then" not in item.words
         if item.kind == "BUT" or stops or ends or at - begin == LONGEST_CLAUSE:
             yield items[begin:at]
             begin = at
@@ -86,7 +86,7 @@ def _clauses(items: list[Item]) -> Iterator[list[Item]]:
 def _leads_on(items: Sequence[Item], begin: int, at: int) -> bool:
     """ "*after 2 epochs,* stop if ...": the words up to `at` are no thought of their own."""
     kinds = [item.kind for item in items[begin:at] if item.kind not in _UNSAID and item.kind not in _JOINS]
-    return kinds[:1] in (["AFTER"], ["IF"]) and "STOP" not in kinds and at + 1 < len(items)
+    return kinds[:1] in (["AFTER"], ["IF"], ["HOLD"], ["FROM"]) and "STOP" not in kinds and at + 1 < len(items)
 
 
 def _but_also(items: list[Item], at: int) -> Item:
@@ -132,7 +132,7 @@ class _Reader:
         items = _with_subjects([item for item in clause if item.kind not in _UNSAID])
         taken: set[int] = set()
         free_from = 0
-        for match in kept(items, Scanner(items, self.purpose, self.spoken_of).scan(), stops):
+        for match in kept(clause, items, Scanner(items, self.purpose, self.spoken_of).scan(), stops):
             others = _other_metrics(items, match, free_from)
             span = items[others[0] if others else match.start : match.end]
             taken |= {item.start for item in span if item.end > item.start}

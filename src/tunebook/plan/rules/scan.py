@@ -8,7 +8,7 @@ from itertools import accumulate
 
 from tunebook.plan.rules.grammar import ROWS, Row, compiled
 from tunebook.plan.rules.item import Item
-from tunebook.plan.rules.makers import REFUSED, Found, Purpose, Said
+from tunebook.plan.rules.makers import REFUSED, Found, Purpose, Said, budget
 from tunebook.plan.rules.types import Budget
 
 _VERBS = ("STALL", "UP", "DOWN", "WORSE", "BETTER", "CHANGE")
@@ -32,6 +32,11 @@ class Match:
     def condition(self) -> bool:
         """Must it hold together with whatever "and" joins to it?"""
         return self.row.when == "condition"
+
+    @property
+    def spends(self) -> bool:
+        """Is it so much time, so many steps: not a limit, but from when on?"""
+        return self.row.make is budget and self.condition
 
     @property
     def rules(self) -> bool:

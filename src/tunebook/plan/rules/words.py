@@ -72,7 +72,17 @@ IDEAS: Mapping[str, Sequence[str]] = {
         f"training|train loss|losses? and|/|vs|versus|to|from|&? {_VAL} loss|losses?",
         f"{_VAL} loss|losses? and|/|vs|versus|to|from|&? training|train loss|losses?",
     ],
-    "OTHER": ["training|train perplexity|ppl|bleu|accuracy"],
+    "OTHER": [
+        "training|train perplexity|ppl|bleu|accuracy",
+        f"training|train or {_VAL} loss|losses",
+        f"{_VAL} or training|train loss|losses",
+        "reducelronplateau|scheduler",
+        "lr|rate scheduler",
+        "reduce learning? lr|rate on plateau",
+        "any|all|every|each|some|both|another of? the|our|my? metric|metrics",
+    ],
+    # Known, and nothing that can be set or watched.
+    "?": ["min|minimum|minimal|final|end|lowest learning rate|rates", "min|minimum|minimal|final|end|lowest lr"],
     "VALIDATION": ["validation", f"on|over the|our|my? {_VAL} {_SET}", f"on|over the|our|my? held|hold out {_SET}"],
     "ON_TRAINING": [f"on|over the|our|my? training|train {_SET}"],
     "IT": ["it"],
@@ -115,7 +125,8 @@ IDEAS: Mapping[str, Sequence[str]] = {
     ],
     "STOPS": ["stops|stopped|ceases|ceased|cease|quits", "fail~", "no longer", "not any longer|more"],
     "NOT": [_NOT],
-    "NO": ["no|nothing|without|skip|disable|neither|avoid~", "instead|rather of|than"],
+    "NO": ["no|nothing|without|skip|disable|neither|avoid~", "instead|rather of|than", "turn~|switch~ off"],
+    "OFF": ["off|none|false|disabled|unnecessary|unneeded|unwanted|undesired|undesirable"],
     # How far.
     "ABOVE:>": [
         ">|above|over|exceed~|beyond|past|surpass~|passes|passing",
@@ -136,7 +147,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
     "TO": ["to"],
     "TARGET": ["target|goal|aim"],
     "STAYS": ["stay~|remain~"],
-    "TIMES": ["times|time|x"],
+    "TIMES": ["times|time|x|×|*|·"],
     "GAP": ["gap|difference|spread|distance|discrepancy", "generalisation|generalization|overfitting gap"],
     "TOO_BIG": [
         "too|very|so large|big|wide|high|great",
@@ -235,7 +246,8 @@ IDEAS: Mapping[str, Sequence[str]] = {
     "AFTER": ["after|following"],
     "filler": ["avoid~ the|any|my? model|models|more|further? over? overfitting|overfit|overfits|fitting|fit"],
     # How ideas are joined.
-    "IF": ["wait until|till", "if|when|whenever|upon|until|till|where|case"],
+    "IF": ["if|when|whenever|upon|where|case"],
+    "IF:until": ["until|till", "wait until|till"],
     "AND": ["and|&", "as well as"],
     "OR": [
         "or|plus|additionally|furthermore|moreover|also",
@@ -253,10 +265,14 @@ IDEAS: Mapping[str, Sequence[str]] = {
         "at the same time",
         "not if|when|before|until|till|after",
         "only after|before",
+        "start|starting|begin|beginning with|at|from|in",
     ],
     "ALL": [
-        "whichever|whatever of? these|those|them|the? two|both|one? is|comes|happens|occurs|ends|falls? last|later|latest",
-        "the? later|latter of",
+        "whichever|whatever of? these|those|them|the? two|both|one? is|comes|happens|occurs|ends|falls|takes|lasts? the? last|later|latest|longer|longest|larger|largest|greater|greatest|"
+        "higher|highest|bigger|biggest|more|most|second",
+        "the? later|latter|longer|larger|greater|higher|bigger of",
+        "the maximum|max of",
+        "max(|maximum(",
     ],
     "EVERY": ["every|each|per"],
     "STOP": [
@@ -290,6 +306,7 @@ IDEAS: Mapping[str, Sequence[str]] = {
     "WEIGHT_DECAY": [
         "weight|weights decay with? a? rate|coefficient|value|strength|parameter|factor?",
         "wd|weightdecay",
+        "l2 regularization|regularisation|penalty|reg|norm? with|using|via? weight decay",
         "l2 regularization|regularisation|penalty|reg|norm? with? a? strength|weight|coefficient|factor?",
     ],
     "DROPOUT": [
