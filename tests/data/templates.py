@@ -122,6 +122,32 @@ CALL_IDS = Kind(
     tools=True,
 )
 
+# As in FunctionGemma, the tool's answer follows a call inside the model's own turn, which ends behind its last words.
+CALL_GOES_ON = Kind(
+    template=(
+        "{% if tools %}{{ '<start_of_turn>developer\\n' + (tools | tojson) + '<end_of_turn>\\n' }}{% endif %}"
+        "{% set ns = namespace(told=false) %}"
+        "{% for message in messages %}"
+        "{% if message.role == 'tool' %}"
+        "{{ message.content + '</told>' }}{% set ns.told = true %}"
+        "{% else %}"
+        "{% if not ns.told %}"
+        "{{ '<start_of_turn>' + ('model' if message.role == 'assistant' else message.role) + '\\n' }}{% endif %}"
+        "{% set ns.told = false %}"
+        "{% if message.tool_calls %}"
+        "{% for call in message.tool_calls %}{{ '<call>' }}" + CALL + "{{ '</call>' }}{% endfor %}{{ '<told>' }}"
+        "{% else %}{{ message.content + '<end_of_turn>\\n' }}{% endif %}"
+        "{% endif %}"
+        "{% endfor %}"
+        "{% if add_generation_prompt and not ns.told %}{{ '<start_of_turn>model\\n' }}{% endif %}"
+    ),
+    end_of_turn="<end_of_turn>",
+    eos="<eos>",
+    specials=("<start_of_turn>",),
+    plain=("<call>", "</call>", "<told>", "</told>"),
+    tools=True,
+)
+
 GEMMA3 = Kind(
     template=(
         "{{ bos_token }}"

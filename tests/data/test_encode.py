@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerFast
 from tests.data.templates import DEEPSEEK, QWEN3
 from tests.tiny import tiny_tokenizer
 from tunebook.data import pieces as pieces_module
+from tunebook.data.cache import tokenizer_fingerprint
 from tunebook.data.encode import Encoder, _Bytes, _Offsets, _Slow
 from tunebook.data.pieces import Pieces, pieces_of
 
@@ -39,6 +40,18 @@ def test_places_by_adding_up_bytes_are_those_of_the_library(text, name, data):
         first, past = quick.span(start, end)
         assert (first, past) == reference.span(start, end)
         assert quick.begins_before(first, start) == reference.begins_before(first, start)
+
+
+def test_the_fingerprint_of_a_tokenizer_minds_neither_cutting_nor_filling():
+    tokenizer = tiny_tokenizer()
+    plain = tokenizer_fingerprint(tokenizer, "")
+    tokenizer.backend_tokenizer.enable_truncation(7)
+    tokenizer.backend_tokenizer.enable_padding(length=9, pad_token='"padding":')
+    assert tokenizer_fingerprint(tokenizer, "") == plain
+    Encoder(tokenizer)(["a text"])
+    assert tokenizer_fingerprint(tokenizer, "") == plain
+    tokenizer.add_tokens(["<new>"])
+    assert tokenizer_fingerprint(tokenizer, "") != plain
 
 
 def test_a_text_that_a_normalizer_changes_goes_the_librarys_way():

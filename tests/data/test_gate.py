@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.data.templates import DEEPSEEK_R1, QWEN3, SMOLLM2
-from tests.tiny import tiny_tokenizer
+from tests.tiny import CHATML, tiny_tokenizer
 from tunebook.data import gate, read, survey
 from tunebook.data.conversation import Row
 from tunebook.data.findings import Findings
@@ -269,6 +269,12 @@ def test_columns_of_text_that_are_not_used_are_told(tmp_path):
     assert [(item.code, item.severity) for item in found.problems] == [("unused_columns", "warning")]
     assert "not used: title, id;" in found.problems[0].message
     assert not check(tmp_path, pairs(3)).findings.problems
+
+
+def test_a_template_that_writes_the_date_is_told(tmp_path):
+    dated = tiny_tokenizer("{{ strftime_now('%d %b %Y') }}" + CHATML)
+    assert check(tmp_path, pairs(5), dated).findings.counts["dated_template"] == 1
+    assert not check(tmp_path, pairs(5)).findings.counts["dated_template"]
 
 
 def test_progress_is_told_while_rows_are_read(tmp_path):

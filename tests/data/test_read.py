@@ -115,6 +115,12 @@ def test_what_a_question_is_about_stands_below_it(row, asked, tmp_path):
     assert open_source(path, columns).unused == (("context",) if columns and isinstance(row["context"], str) else ())
 
 
+def test_history_is_taken_too_where_the_answer_is_called_a_response(tmp_path):
+    row = {"instruction": "And his age?", "response": "41", "history": [["Who is Bo?", "A clerk."]]}
+    said = [text for _, text in roles(write(tmp_path / "x.jsonl", [row]))]
+    assert said == ["Who is Bo?", "A clerk.", "And his age?", "41"]
+
+
 def test_alpaca_takes_input_system_and_history(tmp_path):
     row = {"instruction": "Add.", "input": "1 and 2", "output": "3", "system": "Count.", "history": [["hi", "ho"]]}
     assert roles(write(tmp_path / "x.jsonl", [row])) == [
@@ -264,6 +270,27 @@ def test_json_lines_under_the_name_json_are_read_as_lines(tmp_path):
     source = open_source(path)
     assert source.kind == "jsonl"
     assert len(list(source.conversations())) == 2
+
+
+@pytest.mark.parametrize("size", [60_000, 65_536, 200_000])
+def test_json_lines_under_the_name_json_are_read_as_lines_however_long_the_first_is(size, tmp_path):
+    row = json.dumps({"prompt": "a", "completion": ""})
+    path = write(tmp_path / "x.jsonl", [{"prompt": "a", "completion": "b" * (size - len(row) - 1)}] * 2)
+    path = path.rename(tmp_path / "lines.json")
+    source = open_source(path)
+    assert (source.kind, len(list(source.conversations()))) == ("jsonl", 2)
+
+
+def test_tabs_part_the_cells_of_a_tsv_file_whatever_else_its_header_holds(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text("prompt\tcompletion\ttopic, kind, year, place\nq\ta\tn\n")
+    assert roles(path) == [("user", "q"), ("assistant", "a")]
+
+
+def test_a_mark_of_the_byte_order_is_no_part_of_the_first_line(tmp_path):
+    (tmp_path / "all.nl").write_text("list\n", encoding="utf-8-sig")
+    (tmp_path / "all.cm").write_text("ls\n", encoding="utf-8-sig")
+    assert roles(tmp_path / "all.nl", prompt="all.nl", completion="all.cm") == [("user", "list"), ("assistant", "ls")]
 
 
 def test_one_conversation_alone_in_a_json_file_is_one_row(tmp_path):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from tests.data.templates import CALL_IDS, IMPOSSIBLE, LLAMA3, QWEN3, SMOLLM2, WORKING, Kind
+from tests.data.templates import CALL_GOES_ON, CALL_IDS, IMPOSSIBLE, LLAMA3, QWEN3, SMOLLM2, WORKING, Kind
 from tests.tiny import tiny_tokenizer
 from tunebook.data import render as room
 from tunebook.data.conversation import Conversation, Message, Problem
@@ -142,6 +143,28 @@ def test_a_template_that_minds_being_looped_over_still_gives_its_own_text(templa
         assert [str(text) for text in texts] == [str(made._one(chat, (), False)) for chat in chats]
 
 
+def test_a_call_behind_which_the_template_goes_on_with_the_models_turn_is_trained_without_the_tools_words():
+    tokenizer = CALL_GOES_ON.tokenizer()
+    example = render(WITH_TOOLS, tokenizer, max_length=4096)
+    assert isinstance(example, Example), example
+    assert trained_texts(example, tokenizer) == [
+        '<call>{"name": "weather", "arguments": {"city": "Oslo"}}</call><told>',
+        "It rains.<end_of_turn>",
+    ]
+    sent = tokenizer.apply_chat_template(
+        WITH_TOOLS.for_template()[:1], tools=[TOOL], add_generation_prompt=True, tokenize=False
+    )
+    assert tokenizer.decode(example.ids).startswith(sent + "<call>")
+
+
+def test_a_call_that_the_template_ends_where_nothing_follows_it_alone_is_refused():
+    moved = CALL_GOES_ON.template.replace("{{ '<told>' }}", "{{ '<end_of_turn>' if loop.last else '<told>' }}")
+    kind = replace(CALL_GOES_ON, template=moved)
+    problem = render(WITH_TOOLS, kind.tokenizer(), max_length=4096)
+    assert isinstance(problem, Problem)
+    assert (problem.code, "message 2 ends" in problem.message) == ("template_mask", True)
+
+
 def test_calls_without_ids_get_them_where_the_template_asks_for_ids():
     tokenizer = CALL_IDS.tokenizer()
     example = render(WITH_TOOLS, tokenizer, max_length=4096)
@@ -254,8 +277,8 @@ def test_pad_that_is_also_the_end_of_turn_stays_trained():
 def _span(change):
     whole = room._answer_span
 
-    def broken(full, prompt, message, number, last, template):
-        start, end = whole(full, prompt, message, number, last, template)
+    def broken(full, prompt, conversation, place, last, template):
+        start, end = whole(full, prompt, conversation, place, last, template)
         return change(full, start, end, template)
 
     return broken

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from tests.tiny import save_tiny
 from tunebook.errors import ModelError
 from tunebook.model.sources import find_model, load_model, load_tokenizer, model_folder, weights_sha256
+from tunebook.workflow.planning import tokenizer_at_hand
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,26 @@ def test_a_tokenizer_that_is_loaded_without_torch_is_the_one_that_is_loaded_with
     assert found.backend_tokenizer.to_str() == expected.backend_tokenizer.to_str()
     assert found.special_tokens_map == expected.special_tokens_map
     assert found.chat_template == expected.chat_template
+
+
+@pytest.mark.parametrize("content", ['{"added_tokens": [], "model": {"type": "Unheard"}}', "no json", "{}"])
+def test_a_tokenizer_that_the_library_cannot_read_is_one_sentence(content, folder, tmp_path):
+    copy = tmp_path / "odd"
+    shutil.copytree(folder, copy)
+    (copy / "tokenizer.json").write_text(content)
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_tokenizer(str(copy))
+    assert tokenizer_at_hand(str(copy)) is None
+
+
+def test_a_tokenizer_whose_library_is_missing_is_one_sentence(folder, monkeypatch):
+    def missing(*_, **__):
+        raise ImportError("It requires the SentencePiece library")
+
+    monkeypatch.setattr(PreTrainedTokenizerFast, "from_pretrained", missing)
+    with pytest.raises(ModelError, match="SentencePiece"):
+        load_tokenizer(str(folder))
+    assert tokenizer_at_hand(str(folder)) is None
 
 
 def test_model_and_tokenizer_load_and_the_hash_is_of_the_weights(folder, tmp_path):

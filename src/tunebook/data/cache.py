@@ -16,7 +16,9 @@ from typing import Any
 
 from tunebook.errors import DataError
 
-VERSION = 3
+VERSION = 4
+# How the tokenizer was last asked to cut and to fill texts, which says nothing of the ids that a text becomes.
+_CUT_AND_FILL = re.compile(r'"truncation":.*?,"padding":.*?,"added_tokens":')
 _UNUSED_SECONDS, _UNFINISHED_SECONDS = 30 * 86_400, 86_400
 # What `once` writes. The folder may be one of the user's, and hold other things too.
 _OURS = re.compile(r"[0-9a-f]{32}|\.[0-9a-f]{32}\..*")
@@ -37,7 +39,8 @@ def tokenizer_fingerprint(tokenizer: Any, template: str) -> str:
     """A hash of all that decides which ids a text becomes, chat template included."""
     digest = hashlib.sha256(template.encode())
     if getattr(tokenizer, "is_fast", False):
-        digest.update(tokenizer.backend_tokenizer.to_str().encode())
+        plain = '"truncation":null,"padding":null,"added_tokens":'
+        digest.update(_CUT_AND_FILL.sub(plain, tokenizer.backend_tokenizer.to_str(), count=1).encode())
     else:
         digest.update(json.dumps(tokenizer.get_vocab(), sort_keys=True).encode() + type(tokenizer).__name__.encode())
     digest.update(json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str).encode())

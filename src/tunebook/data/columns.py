@@ -2,14 +2,14 @@
 
 | form       | our names                                                                  |
 |------------|----------------------------------------------------------------------------|
-| messages   | messages (a list of objects), role, content, tools                         |
+| messages   | messages (a list of objects), role, content, system                        |
 | sharegpt   | the same with `from` and `value` inside the list                           |
 | alpaca     | instruction, input, output, system, history                                |
 | prompt     | prompt, input, completion, system                                          |
 | choices    | prompt, choices (a list of texts), gold (the place of the right one)       |
 
-Every form may have `group`: rows of one group stay on one side of the split. A name of theirs may be a path into a
-row: `instances.0.output`. `user`, `assistant`, `system` and `tool` map a role's name.
+Every form may have `tools`, and `group`: rows of one group stay on one side of the split. A name of theirs may be a
+path into a row: `instances.0.output`. `user`, `assistant`, `system` and `tool` map a role's name.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ PAIRS = (
     ("query", "response"),
     ("query", "answer"),
     ("question", "response"),
+    ("instruction", "completion"),
     ("input", "output"),
     ("input", "response"),
-    ("instruction", "completion"),
     ("source", "target"),
 )
 # What a question is about, in a column beside it.
@@ -42,6 +42,15 @@ INPUT, ASKS = ("input", "context"), ("instruction", "question", "query")
 GROUPS = ("conversation_id", "dialogue_id", "conv_id", "session_id", "thread_id", "group_id", "group")
 _OURS = ("messages", "role", "content", "tools", "instruction", "input", "output", "history")
 OURS = (*_OURS, "prompt", "completion", "choices", "gold", "group", *ROLES)
+_TURNS, _ALL = {"messages", "role", "content", "system"}, {"tools", "group"}
+# Our names that each form reads.
+_READ = {
+    "messages": _TURNS | _ALL,
+    "sharegpt": _TURNS | _ALL,
+    "alpaca": {"instruction", "input", "output", "system", "history"} | _ALL,
+    "prompt": {"prompt", "input", "completion", "system"} | _ALL,
+    "choices": {"prompt", "choices", "gold"} | _ALL,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +64,7 @@ class Shape:
 
 
 def find_shape(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None, where: str) -> Shape:
-    """The form of a data set from its first rows (at least one) and the user's mapping.
+    """The form of a data set from its first rows (at least one) and the user's mapping, all of which it reads.
 
     DataError names the columns there are and the mapping to give.
     """
@@ -65,10 +74,12 @@ def find_shape(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | N
     roles: dict[str, str] = {mapping.pop(role): role for role in ("user", "assistant", "tool") if role in mapping}
     if mapping.get("system") and not any(has(row, mapping["system"]) for row in rows):
         roles[mapping.pop("system")] = "system"
-    for shape in _shapes(rows, there, mapping):
-        inner = mapping.get("role", shape.inner[0]), mapping.get("content", shape.inner[1])
-        return Shape(shape.name, {**shape.columns, **_group(there), **mapping}, inner, roles)
-    raise _unrecognised(rows, there, mapping, where)
+    fitting = list(_shapes(rows, there, mapping))
+    for shape in fitting:
+        if mapping.keys() <= _READ[shape.name]:
+            inner = mapping.get("role", shape.inner[0]), mapping.get("content", shape.inner[1])
+            return Shape(shape.name, {**shape.columns, **_tools(rows), **_group(there), **mapping}, inner, roles)
+    raise _mixed(fitting, mapping, where) if fitting else _unrecognised(rows, there, mapping, where)
 
 
 def unused_texts(rows: Sequence[Mapping[str, Any]], shape: Shape) -> list[str]:
@@ -114,11 +125,12 @@ def _shapes(rows: Sequence[Mapping[str, Any]], there: list[str], mapping: Mappin
         ours = {our: names[our] for our in ("instruction", "output", "system", "history")}
         yield Shape("alpaca", {**ours, "input": _input(there)})
     if {"instruction", "response"} <= set(there):
-        ours = {"instruction": "instruction", "output": "response", "system": "system"}
+        ours = {"instruction": "instruction", "output": "response", "system": "system", "history": "history"}
         yield Shape("alpaca", {**ours, "input": _input(there)})
     for prompt, completion in PAIRS:
         prompt, completion = mapping.get("prompt", prompt), mapping.get("completion", completion)
-        if any(has(row, prompt) for row in rows) and any(has(row, completion) for row in rows):
+        there_too = any(has(row, prompt) for row in rows) and any(has(row, completion) for row in rows)
+        if there_too and prompt != completion:
             columns = {"prompt": prompt, "completion": completion, "system": "system"}
             beside = _input(there)
             texts = all(isinstance(row.get(beside, ""), str | None) for row in rows)
@@ -141,6 +153,10 @@ def _first_turn(value: Any) -> Mapping[str, Any]:
     return turns[0] if isinstance(turns, list) and turns and isinstance(turns[0], dict) else {}
 
 
+def _tools(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    return {"tools": "tools"} if any(_first_turn(row.get("tools")) for row in rows) else {}
+
+
 def _group(there: list[str]) -> dict[str, str]:
     return next(({"group": name} for name in GROUPS if name in there), {})
 
@@ -156,6 +172,16 @@ def _check_mapping(mapping: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
             faults.append(Fault(path, f"is no column of {where}; there are {', '.join(there) or 'none'}"))
     if faults:
         raise DataError("The column mapping does not fit.", do="Its form is our name = your name.", faults=faults)
+
+
+def _mixed(fitting: Sequence[Shape], mapping: Mapping[str, str], where: str) -> DataError:
+    """The fault of a mapping with names that the form does not read, told of the form that reads most of them."""
+    name = min((shape.name for shape in fitting), key=lambda name: len(mapping.keys() - _READ[name]))
+    unread = ", ".join(sorted(mapping.keys() - _READ[name]))
+    return DataError(
+        f"The column mapping does not fit {where}: the form {name}, which it comes nearest to, has no {unread}.",
+        do=f"Our names for that form are {', '.join(sorted(_READ[name]))}.",
+    )
 
 
 def _unrecognised(

@@ -41,6 +41,11 @@ class Message:
         return {"role": self.role, "content": self.content, **self.extra}
 
 
+def _json(value: Any) -> str:
+    # A Parquet file may hold bytes inside a call, which JSON has not.
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+
+
 def texts_in(value: Any) -> Iterator[str]:
     """Every text in a JSON value, names of members too."""
     if isinstance(value, str):
@@ -75,9 +80,9 @@ class Conversation:
         """32 hexadecimal digits that depend on the content alone, so on no file format, place or column name."""
         parts = []
         for turn in self.messages:
-            extra = json.dumps(turn.extra, ensure_ascii=False, sort_keys=True) if turn.extra else ""
+            extra = _json(turn.extra) if turn.extra else ""
             parts += [turn.role, turn.content, extra, "" if turn.train is None else str(turn.train)]
-        parts.append(json.dumps(self.tools, ensure_ascii=False, sort_keys=True) if self.tools else "")
+        parts.append(_json(self.tools) if self.tools else "")
         # The lengths keep apart what would otherwise join to the same text.
         text = "".join(parts) + repr([len(part) for part in parts])
         return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

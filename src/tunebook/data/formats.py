@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from tunebook.data.columns import Shape, value_at
@@ -22,6 +23,7 @@ ROLE_NAMES = {
 # White space, and characters that show nothing at all.
 _BLANK = string.whitespace + "".join(map(chr, (0x85, 0xA0, 0x1680, *range(0x2000, 0x2010), 0x2028, 0x2029, 0x202F)))
 _BLANK += "\u205f\u2060\u3000\ufeff\x1c\x1d\x1e\x1f"
+_INNER = Shape("messages", {})
 _EXTRA = ("name", "tool_calls", "tool_call_id", "reasoning_content", "thinking")
 
 
@@ -36,7 +38,7 @@ class BadRow(ValueError):
 def to_conversation(row: Row, shape: Shape) -> Conversation | Problem:
     """Read `row` as `shape` says. The first thing wrong with it makes it a Problem."""
     try:
-        messages, tools = _READERS[shape.name](row.value, shape)
+        messages, tools = _READERS[shape.name](row.value, shape), _tools(row.value, shape)
         group = value_at(row.value, shape.columns["group"]) if "group" in shape.columns else None
         conversation = Conversation(
             tuple(messages), tools, row.line, None if group is None else str(group), raw=row.value
@@ -47,7 +49,7 @@ def to_conversation(row: Row, shape: Shape) -> Conversation | Problem:
         return Problem(row.line, error.code, error.message, raw=row.value)
 
 
-def _messages(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tuple[Mapping[str, Any], ...]]:
+def _messages(row: Mapping[str, Any], shape: Shape) -> list[Message]:
     turns = from_json_text(_required(row, shape, "messages"))
     if not isinstance(turns, list):
         raise BadRow("wrong_type", f"{shape.columns['messages']} is {kind_of(turns)}, not a list of messages")
@@ -57,7 +59,7 @@ def _messages(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tupl
     system = _optional_text(row, shape, "system")
     if system and messages[0].role != "system":
         messages.insert(0, Message("system", system))
-    return messages, _tools(row, shape)
+    return messages
 
 
 def _message(turn: Any, shape: Shape, number: int) -> Message:
@@ -142,11 +144,11 @@ def _tools(row: Mapping[str, Any], shape: Shape) -> tuple[Mapping[str, Any], ...
     return tuple(result)
 
 
-def _alpaca(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tuple[Mapping[str, Any], ...]]:
+def _alpaca(row: Mapping[str, Any], shape: Shape) -> list[Message]:
     messages = [*_system(row, shape), *_history(row, shape)]
     messages.append(Message("user", _question(row, shape, "instruction")))
     messages.append(Message("assistant", _required_text(row, shape, "output")))
-    return messages, ()
+    return messages
 
 
 def _question(row: Mapping[str, Any], shape: Shape, our: str) -> str:
@@ -166,26 +168,42 @@ def _history(row: Mapping[str, Any], shape: Shape) -> Iterator[Message]:
         yield Message("assistant", pair[1])
 
 
-def _prompt(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tuple[Mapping[str, Any], ...]]:
-    turns: list[Message] = _system(row, shape)
-    inner = Shape("messages", {})
+def _prompt(row: Mapping[str, Any], shape: Shape) -> list[Message]:
+    messages = _system(row, shape)
     for our, role in (("prompt", "user"), ("completion", "assistant")):
-        value = from_json_text(_required(row, shape, our))
-        if isinstance(value, list) and value and isinstance(value[0], dict) and "role" in value[0]:
-            turns += [_message(turn, inner, number) for number, turn in enumerate(value, 1)]
-        else:
+        turns = _turns(_required(row, shape, our))
+        if turns is None:
             read = _question if our == "prompt" else _required_text
-            turns.append(Message(role, read(row, shape, our)))
-    return turns, ()
+            messages.append(Message(role, read(row, shape, our)))
+            continue
+        for number, turn in enumerate(turns, 1):
+            message = _message(turn, _INNER, number)
+            # What stands in a prompt was said before: it is trained where the turn itself asks for that.
+            before = our == "prompt" and message.trained
+            messages.append(replace(message, train=bool(message.train)) if before else message)
+    return messages
 
 
-def _choices(row: Mapping[str, Any], shape: Shape) -> tuple[list[Message], tuple[Mapping[str, Any], ...]]:
+def _turns(value: Any) -> list[Any] | None:
+    """The turns of a chat, or of its JSON text; None for words, which may be the JSON text of other objects."""
+    turns = from_json_text(value)
+    if not isinstance(turns, list) or not turns or not isinstance(turns[0], dict) or "role" not in turns[0]:
+        return None
+    return turns if not isinstance(value, str) or all(map(_is_turn, turns)) else None
+
+
+def _is_turn(value: Any) -> bool:
+    known = isinstance(value, dict) and str(value.get("role")).lower() in ROLE_NAMES
+    return known and ("content" in value or "tool_calls" in value)
+
+
+def _choices(row: Mapping[str, Any], shape: Shape) -> list[Message]:
     choices = from_json_text(_required(row, shape, "choices"))
     gold = _required(row, shape, "gold")
     if not isinstance(choices, list) or not str(gold).isdecimal() or int(gold) >= len(choices):
         raise BadRow("wrong_type", f"gold is {gold!r}, which is not the place of one of the choices")
     answer = _text(choices[int(gold)], f"choice {int(gold)}")
-    return [Message("user", _required_text(row, shape, "prompt")), Message("assistant", answer)], ()
+    return [Message("user", _required_text(row, shape, "prompt")), Message("assistant", answer)]
 
 
 def _system(row: Mapping[str, Any], shape: Shape) -> list[Message]:

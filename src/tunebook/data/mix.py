@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from tunebook.data.conversation import Conversation, Problem
 from tunebook.data.read import Source
 from tunebook.errors import DataError, Fault
-from tunebook.plan.files import load_yaml
+from tunebook.plan.text import load_yaml
 
 
 class _Part(BaseModel):

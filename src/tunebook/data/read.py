@@ -12,7 +12,7 @@ from tunebook.data.columns import Shape, find_shape, unused_texts
 from tunebook.data.conversation import Conversation, Problem, Row
 from tunebook.data.formats import to_conversation
 from tunebook.data.json_text import BOM
-from tunebook.data.jsonl import read_json, read_jsonl
+from tunebook.data.jsonl import MAX_ROW_BYTES, read_json, read_jsonl
 from tunebook.data.tabular import line_files, read_csv, read_line_files, read_parquet
 from tunebook.errors import DataError
 
@@ -26,6 +26,7 @@ READERS: dict[Kind, Callable[[Path], Iterator[Row | Problem]]] = {
 }
 # So many good rows decide the form, of so many that are looked at.
 _GOOD_ROWS, _LOOKED_AT = 100, 10_000
+_HEAD = 2**16
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,9 @@ def find_kind(path: Path) -> Kind:
     if path.is_dir():
         raise DataError(f"{path} is a folder, not a data file.", do="Give a JSONL, JSON, CSV or Parquet file.")
     with path.open("rb") as file:
-        head = file.read(65536)
+        head = file.read(_HEAD)
+        if head.removeprefix(BOM).lstrip()[:1] == b"{":  # the first row may be longer, and what follows it decides
+            head += file.readline(MAX_ROW_BYTES) + file.read(_HEAD)
     if not head:
         raise DataError(f"{path} is empty.", do="Give a file with at least two examples.")
     if head[:4] == b"PAR1":

@@ -128,7 +128,7 @@ def _rendered(
         spans, dropped = [], 0
         for place, prompt in zip(places, before, strict=True):
             last = place == places[-1]
-            span = _answer_span(full, str(prompt), conversation.messages[place], place + 1, last, template)
+            span = _answer_span(full, str(prompt), conversation, place, last, template)
             thinking_lost = _thinking_lost(conversation.messages[place], full[slice(*span)])
             dropped += thinking_lost
             # An earlier turn without its thinking would teach the model to answer without any.
@@ -159,17 +159,25 @@ def _no_forged_turn(conversation: Conversation, template: Template) -> None:
 
 
 def _answer_span(
-    full: str, prompt: str, message: Message, number: int, last: bool, template: Template
+    full: str, prompt: str, conversation: Conversation, place: int, last: bool, template: Template
 ) -> tuple[int, int]:
-    """Where the answer and the token that ends it stand in `full`; of an earlier answer that none ends, its words."""
+    """Where the answer and the token that ends it stand in `full`; of an earlier answer that none ends, its words.
+
+    A call that none ends reaches as far as what the template writes when nothing follows it.
+    """
+    message, number = conversation.messages[place], place + 1
     if not full.startswith(prompt):
         raise Unmaskable("template_mask", _how_they_part(full, prompt, number))
     start = len(prompt)
-    ends = [place + len(stop) for stop in template.stops if (place := full.find(stop, start)) >= 0]
+    ends = [at + len(stop) for stop in template.stops if (at := full.find(stop, start)) >= 0]
     words = message.content.strip()
     bare = _THINKING.sub("", words).strip()  # some templates leave out thinking; every other word must be there
-    if ends and template.end_of_turn is not None and (last or template.ends_every_turn):
+    calls = message.extra.get("tool_calls", ())
+    ended = last or (template.ends_every_call if calls else template.ends_every_turn)
+    if ends and template.end_of_turn is not None and ended:
         end = min(ends)
+    elif calls:
+        end = len(full) if last else _end_of_call(full, start, conversation, place, template)
     else:
         said = next((text for text in (words, bare) if text and full.find(text, start) >= 0), None)
         if said is None and not last:
@@ -178,10 +186,20 @@ def _answer_span(
     written = full[start:end]
     if words not in written and bare not in written:
         raise Unmaskable("words_changed", f"the chat template changes the words of message {number}")
-    for call in message.extra.get("tool_calls", ()):
+    for call in calls:
         if call["function"]["name"] not in written:
             raise Unmaskable("tool_calls_dropped", f"the chat template leaves out the tool call of message {number}")
     return start, end
+
+
+def _end_of_call(full: str, start: int, conversation: Conversation, place: int, template: Template) -> int:
+    try:
+        alone = template.text(conversation.for_template()[: place + 1], conversation.tools)
+    except Refused:
+        alone = ""
+    if len(alone) <= start or not full.startswith(alone):
+        raise Unmaskable("template_mask", f"the chat template does not show where message {place + 1} ends")
+    return len(alone)
 
 
 def _thinking_lost(message: Message, written: str) -> bool:

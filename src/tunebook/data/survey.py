@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
@@ -60,6 +60,9 @@ class Survey:
             message = f"columns of text that are not used: {', '.join(source.unused)}; a mapping (--columns) takes them"
             self.findings.add(Problem(1, "unused_columns", message, "warning"))
         if template:
+            if template.dated:
+                message = "the chat template writes the date of the day: checked on another day, rows have other tokens"
+                self.findings.add(Problem(1, "dated_template", message, "warning"))
             stop = template.end_of_turn
             self.findings.tokens = TokenFindings(
                 settings.max_length, settings.too_long, stop, stop is not None, template.tokenizer.bos_token_id
@@ -135,9 +138,10 @@ class Survey:
             yield from self._look_at(text, example, whole_prompt)
             fitted = self._fit(example)
             if isinstance(fitted, Problem):
-                yield fitted
+                yield replace(fitted, raw=text.conversation.raw)
             elif not fitted.trained.any():
-                yield Problem(fitted.line, "nothing_trained", "no token of the row is trained")
+                message = "no token of the row is trained"
+                yield Problem(fitted.line, "nothing_trained", message, raw=text.conversation.raw)
             else:
                 kept.append(text.conversation)
                 examples.append(fitted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import itertools
 from collections.abc import Iterator
@@ -16,14 +17,15 @@ _BATCH = 1024
 
 
 def read_csv(path: Path) -> Iterator[Row | Problem]:
-    """Rows under a header line; commas, semicolons or tabs. An empty cell is a missing value.
+    """Rows under a header line; commas, semicolons or tabs (a .tsv file has tabs). An empty cell is a missing value.
 
     Rows count from 1, blank lines not at all. DataError when the header cannot be read.
     """
     csv.field_size_limit(MAX_ROW_BYTES)
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         first = file.readline()
-        reader = csv.reader(itertools.chain([first], file), delimiter=max(",;\t", key=first.count), strict=True)
+        between = "\t" if path.suffix.lower() == ".tsv" else max(",;\t", key=first.count)
+        reader = csv.reader(itertools.chain([first], file), delimiter=between, strict=True)
         header = _header(reader, path)
         number = 0
         while True:
@@ -76,25 +78,53 @@ def read_parquet(path: Path) -> Iterator[Row | Problem]:
         with pq.ParquetFile(path, memory_map=True) as file:
             number = 0
             for batch in file.iter_batches(batch_size=_BATCH):
-                for value in _values(batch):
+                for value in _values(_written_out(batch)):
                     number += 1
-                    if value is None:
+                    if isinstance(value, UnicodeDecodeError):
                         yield Problem(number, "bad_utf8", "not UTF-8 text")
+                    elif isinstance(value, Exception):
+                        yield Problem(number, "wrong_type", f"holds a value that cannot be read ({value})")
                     else:
                         yield Row(number, without_nulls(value))
     except pa.ArrowException as error:
         raise DataError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}.") from None
 
 
-def _values(batch: Any) -> Iterator[dict[str, Any] | None]:
+def _written_out(batch: Any) -> Any:
+    """The batch with times and decimals as text: Python does not hold all of them, and JSON none."""
+    import pyarrow as pa
+
+    columns = list(batch.columns)
+    for place, column in enumerate(columns):
+        if (kind := _as_text(column.type)) != column.type:
+            with contextlib.suppress(pa.ArrowException):  # an unknown time zone, say: then Python is to try
+                columns[place] = column.cast(kind)
+    return pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+
+
+def _as_text(kind: Any) -> Any:
+    """The Arrow type `kind` with text in place of times and decimals, at any depth."""
+    import pyarrow as pa
+
+    if (pa.types.is_temporal(kind) and not pa.types.is_interval(kind)) or pa.types.is_decimal(kind):
+        return pa.string()
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_as_text(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_as_text(kind.value_type)))
+    return kind
+
+
+def _values(batch: Any) -> Iterator[dict[str, Any] | Exception]:
+    """The rows of a batch; in place of one with a value that Python cannot hold, why."""
     try:
         yield from batch.to_pylist()
-    except UnicodeDecodeError:
+    except (ValueError, OverflowError):
         for index in range(batch.num_rows):
             try:
                 yield batch.slice(index, 1).to_pylist()[0]
-            except UnicodeDecodeError:
-                yield None
+            except (ValueError, OverflowError) as error:
+                yield error
 
 
 def without_nulls(value: Any) -> Any:
@@ -113,7 +143,8 @@ def read_line_files(path: Path) -> Iterator[Row | Problem]:
     try:
         for number, lines in enumerate(itertools.zip_longest(*files), 1):
             try:
-                cells = [line.decode("utf-8").rstrip("\r\n") if line is not None else None for line in lines]
+                begin = "utf-8-sig" if number == 1 else "utf-8"
+                cells = [line.decode(begin).rstrip("\r\n") if line is not None else None for line in lines]
             except UnicodeDecodeError:
                 yield Problem(number, "bad_utf8", "not UTF-8 text", raw=list(lines))
                 continue

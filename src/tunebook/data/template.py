@@ -42,7 +42,9 @@ _TOOL = {
         "parameters": {"type": "object", "properties": {}, "required": []},
     },
 }
-_CALL = {"id": "call00000", "type": "function", "function": {"name": "zzprobe", "arguments": {}}}
+_CALL = {"id": "call00000", "type": "function", "function": {"name": "zzprobe", "arguments": {"at": "zzplace"}}}
+_TOLD = {"role": "tool", "content": "zztold", "tool_call_id": "call00000", "name": "zzprobe"}
+_CALLING: Chat = [_TURNS[0], {"role": "assistant", "content": "", "tool_calls": [_CALL]}, _TOLD]
 
 
 class Refused(ValueError):
@@ -81,6 +83,11 @@ class Template:
         one = chat_template(tokenizer).removesuffix("\n")
         self._looped = None if isinstance(own, dict) else _LOOP[0] + one + _LOOP[1]
         self._compared: set[bool] = set()
+
+    @property
+    def dated(self) -> bool:
+        """Does the template write the date of the day?"""
+        return "strftime_now" in chat_template(self.tokenizer)
 
     def text(self, chat: Chat, tools: Tools = (), *, prompt: bool = False) -> str:
         """The text of one conversation, with the opening of an answer when `prompt`. Raises Refused."""
@@ -153,12 +160,20 @@ class Template:
     @cached_property
     def ends_every_turn(self) -> bool:
         """Does a stop follow an earlier answer too, before the next question, or only the last one?"""
+        return self._stops_between(_ANSWER, _QUESTION, [*_TURNS, *_TURNS])
+
+    @cached_property
+    def ends_every_call(self) -> bool:
+        """Does a stop follow a tool call, before the tool's answer, or does the model's turn go on behind that?"""
+        return self._stops_between("zzplace", "zztold", [*_CALLING, _TURNS[1]], [_TOOL])
+
+    def _stops_between(self, first: str, second: str, chat: Chat, tools: Tools = ()) -> bool:
         try:
-            _, _, rest = self.text([*_TURNS, *_TURNS]).partition(_ANSWER)
+            _, _, rest = self.text(chat, tools).partition(first)
         except Refused:
             return True
-        between, asked, _ = rest.partition(_QUESTION)
-        return not asked or any(stop in between for stop in self.stops)
+        between, found, _ = rest.partition(second)
+        return not found or any(stop in between for stop in self.stops)
 
     @cached_property
     def control(self) -> re.Pattern[str] | None:
@@ -172,15 +187,10 @@ class Template:
     @cached_property
     def writes_tools(self) -> bool:
         """Does the template write both the tools that it is given and the calls of the assistant?"""
-        chat: Chat = [
-            {"role": "user", "content": _QUESTION},
-            {"role": "assistant", "content": "", "tool_calls": [_CALL]},
-            {"role": "tool", "content": "3", "tool_call_id": "call00000", "name": "zzprobe"},
-        ]
         try:
-            described = "zzprobe" in self.text(chat[:1], [_TOOL], prompt=True)
-            called = "zzprobe" in self.text(chat[:2])
-            return described and called and bool(self.text(chat, [_TOOL], prompt=True))
+            described = "zzprobe" in self.text(_CALLING[:1], [_TOOL], prompt=True)
+            called = "zzprobe" in self.text(_CALLING[:2])
+            return described and called and bool(self.text(_CALLING, [_TOOL], prompt=True))
         except Refused:
             return False
 

@@ -51,4 +51,4 @@ def _call_as_text(message: Message) -> Message:
 
 
 def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, default=str)

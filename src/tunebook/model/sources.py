@@ -94,10 +94,12 @@ def load_tokenizer(name: str, base: Path | None = None) -> Any:
         from transformers import AutoTokenizer
 
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except TunebookError:  # a stop that was asked for meanwhile
+        raise
+    except Exception as error:  # of a file that it cannot read the library of tokenizers says so in a bare Exception
         raise ModelError(
             f"The tokenizer of '{name}' cannot be read ({_first_line(error)}).",
-            do="Add tokenizer.json and tokenizer_config.json to the model's folder.",
+            do="Check that tokenizer.json and tokenizer_config.json are whole in the model's folder.",
         ) from error
 
 
