@@ -29,8 +29,14 @@ def test_the_drawing_says_verdicts_headline_and_where_to_read_on(tmp_path):
     done = CliRunner().invoke(report, ["first", "--runs", str(tmp_path)], terminal_width=110)
     assert done.exit_code == 0
     text = "".join(done.stdout.split())
-    for words in ("the tuned model answers better", "Training loss falls ✓ yes", "In short: You can", "report.html"):
+    for words in (
+        "the tuned model answers better",
+        "Training loss falls ✓ yes",
+        "In short: You can",
+        "report.html",
+    ):
         assert "".join(words.split()) in text
+    assert "Theanswerthatgainedmost,of12:" in text
 
 
 def test_a_run_that_is_not_there_is_said_in_a_sentence(tmp_path):

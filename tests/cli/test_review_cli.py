@@ -74,7 +74,7 @@ def test_status_counts_and_is_one_object_with_json(place):
     value = json.loads(ask(place, "status", "first", "--json").stdout)
     assert value["queue"] == 3
     assert value["reviews"]["same"] == 1
-    assert "1 verdicts by 1" in ask(place, "status", "first").stdout
+    assert "1 verdicts on 1 answers by 1: 0 better, 1 same" in ask(place, "status", "first").stdout
 
 
 def test_replay_says_where_rules_end_a_run(place):

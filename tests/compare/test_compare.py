@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +14,12 @@ from tests.cli.call import call
 from tests.export.making import NEW_TOKENS, STEP
 from tunebook.compare.answering import Answers, Reply
 from tunebook.compare.comparison import compare, find_sides, list_comparisons
-from tunebook.compare.questions import from_file, from_run
-from tunebook.compare.scoring import findings, review_verdicts
+from tunebook.compare.questions import Question, from_file, from_run
+from tunebook.compare.scoring import changes, findings, review_verdicts, score_side, summary
 from tunebook.compare.settings import Settings, from_answers
 from tunebook.compare.sides import find_side
 from tunebook.errors import DataError, ModelError, PlanError, RunError
+from tunebook.evaluate.generate import generate
 from tunebook.evaluate.review import Item, judge_answer
 from tunebook.files import read_json, write_json
 from tunebook.model.four_bits import FourBitLinear
@@ -58,8 +61,9 @@ def test_scores_have_intervals_and_lengths_and_speed_are_measured(runs: Path) ->
     found = compare(["tiny-1@base", "tiny-1@3", "tiny-1"], SHORT, runs)
     for side in found["sides"]:
         assert set(side["scores"]) == {"likeness", "exact_match", "rouge_l", "chrf", "bleu"}
-        likeness = side["scores"]["likeness"]
-        assert likeness["low"] <= likeness["mean"] <= likeness["high"]
+        exact, likeness = side["scores"]["exact_match"], side["scores"]["likeness"]
+        assert exact["low"] <= exact["mean"] <= exact["high"]
+        assert (likeness["low"], likeness["high"]) == (None, None), "six answers are too few for a bootstrap"
         assert side["speed"]["tokens_per_second"] > 0
         assert side["lengths"]["most"] <= NEW_TOKENS
     assert "changes" not in found["sides"][0]
@@ -100,11 +104,72 @@ def test_a_judge_compares_each_side_with_the_first(runs: Path, server: Any) -> N
     assert (judged["better"], judged["worse"]) == (6, 0)
 
 
+def test_the_judge_reads_the_conversation_and_not_the_last_message_alone(
+    runs: Path, server: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "chats.jsonl"
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "What is 1 + 1?"}]
+    path.write_text(json.dumps({"messages": turns}) + "\n")
+    seen: list[str] = []
+
+    def neither(text: str) -> str:
+        seen.append(text)
+        return "S"
+
+    judge = server(neither)
+    settings = Settings(max_new_tokens=4, prompts=path, judge=judge)
+    compare(["tiny-1@base", server(lambda text: "It is 2.")], settings, runs)
+    assert "System: Be brief.\n\nUser: What is 1 + 1?" in seen[0]
+
+
+def test_a_judge_that_does_not_answer_is_told_before_anything_is_loaded(
+    runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tunebook.compare.comparison.answer", None)
+    with pytest.raises(ModelError, match="The judge at http://127.0.0.1:9/v1 could not be asked"):
+        compare(["tiny-1"], Settings(judge="http://127.0.0.1:9/v1"), runs)
+
+
+def test_a_judge_that_is_gone_after_the_answers_is_a_warning(
+    runs: Path, server: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(pairs: Any, address: str) -> None:
+        raise ModelError("The judge is gone.")
+
+    monkeypatch.setattr("tunebook.compare.comparison.judge_pairs", gone)
+    found = compare(["tiny-1"], Settings(max_new_tokens=4, judge=server(correct)), runs)
+    assert "The judge is gone." in found["warnings"]
+    assert found["sides"][1]["judge"] is None
+    assert len(found["rows"]) == 6
+
+
+def test_every_side_is_timed_alike_once_it_is_warm(runs: Path, server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tunebook.compare import answering
+
+    asked: list[tuple[int, int]] = []  # prompts and most new tokens of each call, and whether adapters are inside
+    inside: list[bool] = []
+
+    def watched(model: Any, tokenizer: Any, prompts: Any, *, max_new_tokens: int, **more: Any) -> Any:
+        asked.append((len(prompts), max_new_tokens))
+        inside.append(all(layer.merged for layer in model.modules() if hasattr(layer, "lora_A")))
+        return generate(model, tokenizer, prompts, max_new_tokens=max_new_tokens, **more)
+
+    monkeypatch.setattr(answering, "generate", watched)
+    texts: list[str] = []
+
+    def said(text: str) -> str:
+        texts.append(text)
+        return correct(text)
+
+    found = compare(["tiny-1", server(said)], SHORT, runs)
+    assert asked == [(1, answering.WARMING), *[(1, NEW_TOKENS)] * 3, (3, NEW_TOKENS)]
+    assert all(inside)
+    assert len(texts) == 1 + len(found["rows"])
+
+
 def test_verdicts_of_people_are_wins_ties_and_losses_against_the_base_only(
     made: Run, runs: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     folder = tmp_path / "tiny-1"
     shutil.copytree(made.folder, folder)
     words: list[Any] = ["better", "better", "same", "worse"]
@@ -119,11 +184,24 @@ def test_verdicts_of_people_are_wins_ties_and_losses_against_the_base_only(
     plain = find_side(made.plan().model.name, tmp_path)
     assert review_verdicts(tuned, plain) == told, "the base by its own name"
     assert review_verdicts(tuned, early) is None
+    judge_answer(folder, Item(STEP, "held-0", "", "", "base", "tuned"), "bob", "worse")
+    told = review_verdicts(tuned, base)
+    assert told is not None
+    assert (told["better"], told["same"], told["worse"], told["reviewers"]) == (1, 2, 1, 2), "answers, not verdicts"
+    assert review_verdicts(early, base) is None, "the base's answer was known by then"
+
+
+def test_a_base_that_is_gone_costs_no_comparison(made: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "tiny-1"
+    shutil.copytree(made.folder, folder)
+    judge_answer(folder, Item(STEP, "held-0", "", "", "", ""), "ann", "better")
+    plan = made.plan()
+    gone = plan.model_copy(update={"model": plan.model.model_copy(update={"name": str(tmp_path / "gone")})})
+    save_plan(gone, folder / "plan.yaml")
+    assert review_verdicts(find_side("tiny-1", tmp_path), find_side(plan.model.name, tmp_path)) is None
 
 
 def test_the_base_of_a_run_in_4_bits_is_the_rounded_one(made: Run, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "tiny-1"
     shutil.copytree(made.folder, folder)
     plan = made.plan()
@@ -191,8 +269,6 @@ def test_a_file_of_questions_that_cannot_be_used_is_told_line_by_line(tmp_path: 
 
 
 def test_held_out_rows_that_left_the_data_are_told(made: Run, tmp_path: Path) -> None:
-    import shutil
-
     folder = tmp_path / "tiny-1"
     shutil.copytree(made.folder, folder)
     lines = (folder / "data.jsonl").read_text().splitlines(keepends=True)
@@ -211,6 +287,18 @@ def test_what_a_name_means(made: Run, runs: Path, tmp_path: Path, monkeypatch: p
     write_json(version.parent / "house.json", {"format": 1, "line": [1], "log": []})
     side = find_side("house", tmp_path / "elsewhere")
     assert (side.kind, side.detail, side.step) == ("version", "house@1, from the run tiny-1", STEP)
+
+
+def test_a_name_that_a_run_and_a_version_have_is_not_guessed(made: Run, tmp_path: Path) -> None:
+    shutil.copytree(made.folder, tmp_path / "house")
+    version = tmp_path / ".versions" / "house@3"
+    write_json(version / RECORD, {"format": 1, "run": "house", "step": STEP, "parent": {}, "weights_sha256": ""})
+    write_json(version.parent / "house.json", {"format": 1, "line": [3], "log": []})
+    for name in ("house", "house@3"):
+        with pytest.raises(RunError, match=f"'{name}' is a run's name and a version's.*{version}"):
+            find_side(name, tmp_path)
+        assert find_side(str(tmp_path / name), tmp_path).run == Run(tmp_path / "house")
+    assert find_side("house@base", tmp_path).kind == "base"
 
 
 def test_names_that_mean_nothing_are_told_at_once_before_anything_is_loaded(runs: Path) -> None:
@@ -240,7 +328,7 @@ def answered(**values: Any) -> PageAnswers:
 def test_the_answers_of_the_page_choose_what_is_compared_and_how(tmp_path: Path) -> None:
     page = answered(
         **{
-            "models": "tiny-1@base\ntiny-1@3\n tiny-1 ",
+            "models": "tiny-1@base\ntiny-1@3\n\n tiny-1 \n/models/my base",
             "questions": "mine.txt",
             "judge": "http://127.0.0.1:8000/v1",
             "prompts": "7",
@@ -251,7 +339,7 @@ def test_the_answers_of_the_page_choose_what_is_compared_and_how(tmp_path: Path)
         }
     )
     names, settings = from_answers(page, tmp_path)
-    assert names == ["tiny-1@base", "tiny-1@3", "tiny-1"]
+    assert names == ["tiny-1@base", "tiny-1@3", "tiny-1", "/models/my base"]
     assert settings == Settings(
         count=7,
         max_new_tokens=33,
@@ -293,6 +381,12 @@ def test_the_command_line_compares_draws_and_keeps(made: Run, runs: Path, tmp_pa
     assert call("page", "play", "phase-4-model-comparison", "--answers", str(answers), "--defaults").code == 0
     out = tmp_path / "kept.json"
     given = ("--count", "2", "--max-new-tokens", "4", "--no-ability", "-o", str(out), "--json")
+    shutil.rmtree(runs / ".comparisons")
+    (runs / ".comparisons").write_text("no folder")
+    lost = call("compare", "tiny-1", "--count", "2", "--max-new-tokens", "4")
+    (runs / ".comparisons").unlink()
+    assert lost.code == 1
+    assert "tiny-1 against tiny-1@base" in lost.out, "what was measured is printed before it is lost"
     told = call("compare", "tiny-1", "--answers", str(answers), *given)
     assert told.code == 0, told.err
     assert json.loads(told.out) == read_json(out) | {"file": str(out)}
@@ -303,6 +397,27 @@ def test_the_command_line_without_sides_says_how_to_name_them() -> None:
     done = call("compare")
     assert done.code == 2
     assert "Phase 4" in done.err
+
+
+def test_a_model_that_answers_more_briefly_is_not_called_slower() -> None:
+    first = Answers([Reply("a b", 120, True, 0.2 + 120 / 100)])
+    brief = Answers([Reply("a", 10, True, 0.2 + 10 / 100)])
+    (found,) = findings(["speed"], {}, first, brief)
+    assert found["verdict"] == "unclear"
+    assert "of 10 tokens against 120" in found["why"]
+
+
+def test_a_few_answers_have_no_interval_and_questions_of_one_conversation_count_as_one() -> None:
+    questions = [Question(f"q{n}", [], reference=f"The sum is {n}.", group=f"chat {n % 2}") for n in range(10)]
+    answers = Answers([Reply(f"It is {n}", 3, True) for n in range(10)])
+    scores = score_side(questions, answers)
+    apart = [replace(question, group="") for question in questions]
+    assert summary(apart, answers, scores, ["rouge_l"])["scores"]["rouge_l"]["low"] is not None
+    assert summary(questions, answers, scores, ["rouge_l"])["scores"]["rouge_l"]["low"] is None
+    exact = summary(apart, answers, scores, ["exact_match"])["scores"]["exact_match"]
+    assert (exact["mean"], exact["low"]) == (0, pytest.approx(0))
+    assert exact["high"] > 20
+    assert {change.n for change in changes(questions, scores, scores).values()} == {2}
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(1.05, "yes"), (1.25, "unclear"), (2.0, "no"), (None, "unclear")])

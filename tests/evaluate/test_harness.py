@@ -11,7 +11,7 @@ from tests.evaluate.test_retention import TOKENIZER, nats, talker
 from tunebook.errors import DataError
 
 pytest.importorskip("lm_eval")
-from tunebook.evaluate.harness import measure_tasks  # noqa: E402
+from tunebook.evaluate.harness import _scores, measure_tasks  # noqa: E402
 
 ROWS = [
     {"query": "What is the capital of France? It is", "choices": ["Paris", "the quick brown fox", "a dog"], "gold": 0},
@@ -63,3 +63,13 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(task, missing, monkeypatch):
     name = str(task) if missing == "data" else "no_such_task"
     with pytest.raises(DataError, match="cannot be asked"):
         measure_tasks(talker(), TOKENIZER, [name], 2)
+
+
+def test_a_task_that_reads_answers_in_two_ways_counts_each_question_once():
+    ways = {"strict-match": (0.0, 1.0, 0.0), "flexible-extract": (1.0, 1.0, 1.0)}
+    rows = [
+        {"doc_id": place, "filter": way, "exact_match": score}
+        for way, scores in ways.items()
+        for place, score in reversed(list(enumerate(scores)))
+    ]
+    assert _scores(rows) == ways["strict-match"]

@@ -126,6 +126,7 @@ def texts(write, count=12):
     return samples([write(n) for n in range(count)], 0)["answers"]
 
 
+WRITERS = (base_answer, tuned_answer)
 BETTER = (rows(noise(30, 0.3, start=2.5)), rows(noise(30, 0.3, start=1.5)))
 
 
@@ -295,6 +296,7 @@ def test_fewer_than_eight_held_out_examples_settle_nothing(n):
     better = validation((rows([2.0] * n), rows([1.5] * n)), [], 10)
     assert better.verdict == "unclear"
     assert "fewer than 8 examples" in better.why
+    assert "99 % interval" not in better.why
     assert validation((rows([2.0] * n), rows([2.5] * n)), [], 10).verdict == "unclear"
     assert validation((rows([2.0] * 8), rows([1.5] * 8)), [], 10).verdict == "yes"
 
@@ -303,3 +305,20 @@ def test_one_slightly_worse_answer_does_not_say_that_answers_got_no_better():
     row = {"id": "a", "reference": "The sum is 4.", "tokens": 4, "ended": True}
     found = answers(([row | {"answer": "It is 4."}], [row | {"answer": "It is 5"}]), None)
     assert found.verdict == "unclear"
+
+
+def test_many_turns_of_few_conversations_settle_nothing():
+    names = [f"chat {n % 3}" for n in range(30)]
+    base, tuned = ([replace(row, group=name) for row, name in zip(side, names, strict=True)] for side in BETTER)
+    found = validation((base, tuned), [], 10)
+    assert found.verdict == "unclear"
+    assert "on 30 examples of 3 groups" in found.why
+    grouped = [[row | {"group": name} for row, name in zip(texts(write, 30), names, strict=True)] for write in WRITERS]
+    assert answers((grouped[0], grouped[1]), BETTER).verdict == "unclear"
+
+
+def test_exact_matches_alike_in_all_answers_have_an_interval_with_width():
+    right = [row | {"answer": row["reference"]} for row in texts(base_answer, 3)]
+    style = answers((texts(base_answer, 3), right), None).numbers["style"]["exact_match"]
+    assert (style["mean"], style["n"]) == (100, 3)
+    assert style["low"] < 0

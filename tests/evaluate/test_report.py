@@ -15,6 +15,7 @@ from tunebook.evaluate.prompts import bare_prompts
 from tunebook.evaluate.report import make_report, shown_name, write_report
 from tunebook.evaluate.report_html import to_html
 from tunebook.evaluate.report_markdown import to_markdown
+from tunebook.evaluate.report_words import score_rows
 from tunebook.files import read_json, write_json
 from tunebook.runs.events import EventWriter
 
@@ -79,6 +80,7 @@ def test_it_holds_indicators_curves_answers_and_how_training_ended(finished):
         "planned_steps": 60,
         "early": False,
         "result_step": 60,
+        "chosen_of": 3,
         "epoch": 3.0,
         "stopping": [],
     }
@@ -197,6 +199,79 @@ def test_export_and_deployment_are_told(tmp_path):
     assert "Deployment test passed: from the exported files alone" in to_markdown(report)
 
 
+def exported(run, parity, **deployment):
+    """The report's text on an export with this parity and deployment test."""
+    entry = {"folder": "export/gguf", "bytes": 5_000_000, "parity": parity}
+    write_json(run.folder / "export" / "export.json", {"formats": {"gguf": entry}, "parity": parity})
+    write_json(run.folder / "export" / "deployment.json", deployment)
+    return make_report(run.folder)
+
+
+def test_each_exported_file_is_told_and_a_quantized_one_is_not_called_the_same_model(tmp_path):
+    small = {"ok": True, "mean_kl": 0.2, "answers_equal": 1, "answers": 4, "changed_answers": ["x"]}
+    parity = {"ok": True, "mean_kl": 1e-7, "answers_equal": 4, "answers": 4, "file": "model-f16.gguf"}
+    parity["files"] = {"model-q8_0.gguf": small}
+    text = Page(to_html(exported(make_run(tmp_path / "run"), parity, verdict="passed", equal=4, total=4))).text
+    assert "gguf, 5.0 MB: model-f16.gguf is the same model when loaded again, divergence 1.0e-07 nats" in text
+    assert (
+        "gguf: model-q8_0.gguf is a quantized form of the model, divergence 2.0e-01 nats, 1 of 4 answers equal" in text
+    )
+
+
+def test_a_server_that_did_not_start_is_told_as_that_and_not_as_other_answers(tmp_path):
+    checks = [{"check": "files", "ok": True, "detail": ""}, {"check": "start", "ok": False, "detail": "no port"}]
+    sentence = "Do not deploy this model yet: start failed."
+    found = {"method": "http", "verdict": "failed", "sentence": sentence, "checks": checks, "differences": []}
+    report = exported(make_run(tmp_path / "run"), {"ok": True}, equal=0, total=0, left_out=0, **found)
+    text = to_markdown(report)
+    assert f"Deployment test failed: {sentence}" in text
+    assert "- start: no port" in text
+    assert "0 of 0" not in text
+    (advice,) = [item for item in report["next"] if item["do"].startswith("Do not deploy")]
+    assert advice["why"] == "The deployment test failed: start."
+
+
+def test_ties_and_prompts_left_out_of_the_deployment_test_are_told(tmp_path):
+    run = make_run(tmp_path / "run")
+    report = exported(run, {"ok": True}, method="reload", verdict="passed", equal=57, tied=3, total=60)
+    assert "57 of 60 answers as the tuned model had, and 3 parted from them where two tokens tie." in to_markdown(
+        report
+    )
+    report = exported(run, {"ok": True}, method="reload", verdict="loaded", equal=0, tied=0, total=0)
+    assert "no held-out answers to compare with" in to_markdown(report)
+    left = {"sentence": "It serves.", "checks": [], "equal": 0, "total": 0, "left_out": 12}
+    report = exported(run, {"ok": True}, method="http", verdict="passed", **left)
+    assert "12 held-out prompts could not be asked as conversations." in to_markdown(report)
+
+
+def test_that_the_held_out_rows_chose_the_checkpoint_is_told(tmp_path):
+    chosen = to_markdown(make_report(make_run(tmp_path / "best").folder))
+    assert "chosen among 3 evaluations for its loss on the held-out examples, which also judge it" in chosen
+    last = make_run(tmp_path / "last", stopping={"keep_best": False})
+    assert "chosen among" not in to_markdown(make_report(last.folder))
+
+
+def test_picked_answers_are_told_to_be_picked(tmp_path):
+    few, many = (to_markdown(make_report(make_run(tmp_path / f"r{n}", prompts=n).folder)) for n in (10, 30))
+    assert "Least gain first" in few
+    assert "The 3 of 30 that gained least, then the 7 that gained most" in many
+
+
+def test_scores_that_the_plan_asks_for_stand_first(tmp_path):
+    run = make_run(tmp_path / "run", quality={"checks": ["compare_to_base", "exact_match"]})
+    first, second, *_ = score_rows(make_report(run.folder))
+    assert (first["name"], first["note"]) == ("Exact match", "word for word, asked for")
+    assert (second["name"], second["note"]) == ("chrF", "characters in common")
+
+
+def test_three_gains_are_no_sure_change(tmp_path):
+    report = make_report(make_run(tmp_path / "run", prompts=3).folder)
+    assert [(row["interval"], row["sure"]) for row in score_rows(report)] == [("", False)] * 9
+    assert any(row["sure"] for row in score_rows(make_report(make_run(tmp_path / "more").folder)))
+    along = report | {"along": report["along"] * 2}
+    assert ("class", "sure") not in Page(to_html(along)).attributes
+
+
 def test_a_resumed_try_supersedes_what_came_after_its_checkpoint(tmp_path):
     run = make_run(tmp_path / "run")
     events = EventWriter(run.events)
@@ -242,13 +317,25 @@ def test_advice_is_a_value_that_the_plan_takes(tmp_path):
         ),
         (["User: Hi\nAssistant:", "User: Hello\nAssistant:"], ["Hi", "Hello"]),
         (["[INST] Go [/INST]", "[INST] Golf [/INST]"], ["Go", "Golf"]),
+        (
+            [f"<|im_start|>user\nIn one line: {x}.\nBe brief.<|im_end|>\n<|im_start|>assistant\n" for x in "AB"],
+            ["In one line: A.\nBe brief.", "In one line: B.\nBe brief."],
+        ),
+        (
+            [f"<bos><start_of_turn>user\n<b>Now</b> {x}<end_of_turn>\n<start_of_turn>model\n" for x in "AB"],
+            ["<b>Now</b> A", "<b>Now</b> B"],
+        ),
+        (
+            [f"System: Help.\nUser: Translate: {x} [now]\nAssistant:" for x in "AB"],
+            ["Translate: A [now]", "Translate: B [now]"],
+        ),
         (["What is 1?", "What is 2?"], ["What is 1?", "What is 2?"]),
         (["same", "same"], ["same", "same"]),
         (["alone\n"], ["alone"]),
         ([], []),
     ],
 )
-def test_prompts_are_shown_without_what_the_template_puts_around_all_of_them(prompts, bare):
+def test_prompts_are_shown_without_the_templates_marks_and_with_all_that_was_written(prompts, bare):
     assert bare_prompts(prompts) == bare
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from tests.evaluate.runs import base_answer, held_out, make_run, reference, samples, tuned_answer
+from tunebook.data.open import open_data
 from tunebook.errors import RunError
 from tunebook.evaluate.fixed import fixed_rows, write_fixed
 from tunebook.evaluate.report import make_report
@@ -40,8 +42,8 @@ def run(tmp_path):
 
 def test_all_is_every_answer_of_every_checkpoint(run):
     assert [(item.step, item.id) for item in queue(run.folder, "all")] == [
-        (step, f"row-{n}") for step in (20, 40, 60) for n in range(12)
-    ]
+        (step, f"row-{n}") for step in (60, 20, 40) for n in range(12)
+    ], "the result first, which is seen blindly"
 
 
 def test_none_is_empty_and_the_plan_decides_when_nothing_is_given(run):
@@ -51,7 +53,7 @@ def test_none_is_empty_and_the_plan_decides_when_nothing_is_given(run):
 
 def test_random_is_a_sample_of_each_checkpoint_the_same_every_time(run):
     items = queue(run.folder, "random", 4)
-    assert [item.step for item in items] == [20] * 4 + [40] * 4 + [60] * 4
+    assert [item.step for item in items] == [60] * 4 + [20] * 4 + [40] * 4
     assert items == queue(run.folder, "random", 4)
     picks = [tuple(item.id for item in items if item.step == step) for step in (20, 40, 60)]
     assert len(set(picks)) > 1
@@ -166,12 +168,42 @@ def test_the_report_counts_verdicts_and_rejected_checkpoints(run):
     judge_checkpoint(run.folder, 40, "ann")
     report = make_report(run.folder)
     found = report["reviews"]
-    assert (found["judged"], found["better"], found["worse"], found["fixed"]) == (4, 2, 2, 2)
+    assert (found["judged"], found["verdicts"], found["better"], found["worse"], found["fixed"]) == (2, 4, 2, 2, 2)
     assert found["rejected_checkpoints"] == [40]
     assert found["agreement"] == {"answers": 2, "equal": 1.0, "alpha": 1.0}
     for text in (to_html(report), to_markdown(report)):
-        assert "4 answers judged by 2 people" in text
+        assert "2 answers judged by 2 people in 4 verdicts" in text
         assert "Rejected checkpoints: 40." in text
+
+
+def test_a_prompt_that_comes_again_is_not_judged_blindly_any_more(run):
+    items = {(item.step, item.id): item for item in queue(run.folder, "all")}
+    judge_answer(run.folder, items[60, "row-0"], "ann", "better")
+    judge_answer(run.folder, items[60, "row-0"], "ann", "better", "fix", "right")
+    judge_answer(run.folder, items[20, "row-0"], "ann", "worse")
+    judge_answer(run.folder, items[20, "row-0"], "bob", "worse")
+    judge_answer(run.folder, items[20, "row-1"], "ann", "same")
+    judge_answer(run.folder, items[20, "row-1"], "ann", "better")
+    blind = {(row["reviewer"], row["step"], row["id"]): row["blind"] for row in read_reviews(run.folder)}
+    assert blind == {
+        ("ann", 60, "row-0"): True,
+        ("ann", 20, "row-0"): False,
+        ("bob", 20, "row-0"): True,
+        ("ann", 20, "row-1"): False,
+    }
+    found = summary(run.folder)
+    assert (found["better"], found["same"], found["worse"], found["known"]) == (1, 0, 1, 2)
+    assert found["result"] == {"step": 60, "better": 1, "same": 0, "worse": 0}
+    text = to_markdown(make_report(run.folder))
+    assert "3 answers judged by 2 people in 4 verdicts" in text
+    assert "on the result, the checkpoint of step 60: 1 better than the base's, 0 the same, 0 worse" in text
+    assert "Not counted there: 2 given when the reviewer knew" in text
+
+
+def test_two_equal_answers_are_the_same_whatever_was_chosen(run):
+    item = queue(run.folder, "all")[0]
+    equal = replace(item, base=item.tuned)
+    assert [equal.verdict("ann", chosen) for chosen in ("a", "b", "same")] == ["same"] * 3
 
 
 @pytest.fixture
@@ -216,6 +248,27 @@ def test_the_last_fix_counts_and_rows_that_left_the_data_are_named(with_data):
     rows, lost = fixed_rows(run.folder)
     assert [row["messages"][-1]["content"] for row in rows] == ["Second try."]
     assert lost == [items[5].id]
+
+
+def test_a_fixed_row_keeps_its_group_and_which_turns_are_not_trained(with_data, tmp_path):
+    run, items = with_data
+    turns = [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Hello, I am a robot.", "train": False},
+        {"role": "user", "content": "Count."},
+        {"role": "assistant", "content": "One, two."},
+    ]
+    row = {"messages": turns, "group": "chat 7"}
+    (run.folder / "data.jsonl").write_text(json.dumps(row) + "\n")
+    (conversation,) = open_data(run.folder / "data.jsonl").conversations()
+    judge_answer(run.folder, replace(items[0], id=conversation.id), "ann", "worse", "fix", "One, two, three.")
+    ((fixed,), lost) = fixed_rows(run.folder)
+    assert lost == []
+    assert fixed == {"messages": [*turns[:3], turns[3] | {"content": "One, two, three."}], "group": "chat 7"}
+    (tmp_path / "again.jsonl").write_text(json.dumps(fixed) + "\n")
+    (again,) = open_data(tmp_path / "again.jsonl").conversations()
+    assert [message.trained for message in again.messages] == [False, False, False, True]
+    assert again.group == "chat 7"
 
 
 def test_nothing_fixed_is_said(with_data):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tunebook.evaluate.stats import paired_difference, paired_share
+from tunebook.evaluate.stats import paired_difference, paired_share, share_interval
 
 
 def test_mean_change_and_interval_are_near_the_students_t_for_many_normal_values():
@@ -89,6 +89,35 @@ def test_an_interval_of_a_share_has_width_even_when_no_answer_changed():
 def test_p_of_a_share_is_mcnemars():
     base, tuned = [True] * 9 + [False] * 11, [False] * 8 + [True] * 2 + [False] * 10
     assert paired_share(base, tuned).p == pytest.approx(stats.binomtest(1, 9).pvalue)
+
+
+def test_turns_of_one_conversation_are_drawn_and_swapped_together_and_count_as_one():
+    change = [1.0, 1.2, 0.8, 1.1, 0.9, 1.0, 1.3, 0.7, 1.0, 1.1]
+    alone = paired_difference([0.0] * 30, change * 3)
+    together = paired_difference([0.0] * 30, change * 3, groups=["a"] * 10 + ["b"] * 10 + ["c"] * 10)
+    assert together.mean == pytest.approx(alone.mean)
+    assert (alone.n, together.n) == (30, 3)
+    assert alone.up
+    assert not together.up
+    assert together.p == pytest.approx(2 / 2**3, abs=0.02)
+
+
+def test_rows_without_a_group_stand_alone():
+    values = [1.0, 2.0, 3.0, 5.0]
+    assert paired_difference([0.0] * 4, values, groups=[""] * 4) == paired_difference([0.0] * 4, values)
+
+
+def test_the_interval_of_one_share_has_width_where_all_are_alike_and_stays_a_share():
+    low, high = share_interval([True] * 3)
+    assert 0.3 < low < 0.6
+    assert high == pytest.approx(1)
+    low, high = share_interval([True] * 50 + [False] * 50)
+    assert low < 0.5 < high
+
+
+def test_of_few_pairs_no_interval_is_told():
+    assert "interval" in paired_difference([0.0] * 8, [1.0] * 8).words()
+    assert paired_difference([0.0] * 3, [1.0] * 3).words(1, "points") == "change +1.0 points, too few for an interval"
 
 
 @pytest.mark.parametrize("compare", [paired_difference, paired_share])

@@ -35,7 +35,9 @@ _MARKS = {"yes": "[bold green]✓ yes[/]", "no": "[bold red]✗ no[/]", "unclear
 @click.option("--ability/--no-ability", default=None, help="Measure general ability as well [default: no].")
 @click.option("--judge", metavar="URL", help="Have the model at this OpenAI-compatible address judge the answers.")
 @click.option("--show", default=3, show_default=True, type=click.IntRange(min=0), help="Print so many questions.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Keep it here [default: among the runs].")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Keep it here [default: among the runs]."
+)
 @runs_option
 @json_option
 def compare(
@@ -70,11 +72,11 @@ def compare(
     settings = replace(settings, **{name: value for name, value in given.items() if value is not None})
     comparison = run_comparison(sides, settings, runs, _say_progress)
     path = output or kept_at([side["name"] for side in comparison["sides"]], runs)
-    save(comparison, path)
     if as_json:
         print_json(comparison | {"file": str(path.absolute())})
-        return
-    _draw(comparison, show)
+    else:
+        _draw(comparison, show)
+    save(comparison, path)  # last, so that a disk that does not take it costs no answer
     say(f"The whole comparison is in {path}.")
 
 
@@ -144,7 +146,8 @@ def _signs(side: dict[str, Any]) -> Any:
         table.add_row(_ABOUT[found["about"]], Text.from_markup(_MARKS[found["verdict"]]), Text(found["why"], "dim"))
     for name, told in (("Read by people", side["reviews"]), ("Judge", side["judge"])):
         if told:
-            table.add_row(name, "", "{better} better, {same} the same, {worse} worse".format(**told))
+            silent = f", {told['no_reply']} without a usable reply" if told.get("no_reply") else ""
+            table.add_row(name, "", "{better} better, {same} the same, {worse} worse".format(**told) + silent)
     return table
 
 

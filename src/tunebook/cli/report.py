@@ -65,7 +65,7 @@ def draw_report(report: dict[str, Any]) -> RenderableType:
     parts: list[RenderableType] = [Text(report["headline"], "bold"), Text(facts, "dim"), Text(), signs]
     best = max(report["answers"], key=lambda row: row["change"], default=None)
     if best and best["change"] > 0:
-        parts += [_pair(best), Text()]
+        parts += [Text(f"The answer that gained most, of {len(report['answers']):,}:", "dim"), _pair(best), Text()]
     if report["next"]:
         parts.append(Text("What to try next", "bold"))
         for item in report["next"]:

@@ -81,8 +81,11 @@ def status(run: str, policy: Any, count: int | None, runs_dir: str | None, as_js
         click.echo("Nobody has judged any.")
         return
     click.echo(
-        "{judged} verdicts by {reviewers}: {better} better, {same} same, {worse} worse than the base.".format(**told)
+        "{verdicts} verdicts on {judged} answers by {reviewers}: "
+        "{better} better, {same} same, {worse} worse than the base.".format(**told)
     )
+    if told["known"]:
+        click.echo(f"Not counted there: {told['known']}, when it was known which answer was the base's.")
     click.echo("{kept} kept, {fixed} fixed, {rejected} rejected.".format(**told))
     if told["rejected_checkpoints"]:
         click.echo(f"Rejected checkpoints: {', '.join(map(str, told['rejected_checkpoints']))}.")

@@ -1,7 +1,8 @@
 """Every side answers the same questions in the same way: the likeliest token each time, up to the same length.
 
 The first answers are asked for one by one and timed, since one reader at a time is what speed means to a reader; a
-model in memory then answers the others together, which changes no answer.
+model in memory then answers the others together, which changes no answer. A question asked before that is not timed:
+it loads what a server loads late, and warms up the rest.
 """
 
 from __future__ import annotations
@@ -18,9 +19,12 @@ from tunebook.errors import ModelError
 from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.address import Address
 from tunebook.evaluate.generate import generate
+from tunebook.evaluate.mode import reading
 from tunebook.evaluate.retention import load_probes, measure_retention
+from tunebook.model.adapters import merged
 
 TIMED = 3
+WARMING = 4  # tokens of the answer that is not timed
 Progress = Callable[[int, int], None]
 
 
@@ -63,6 +67,16 @@ def answer(
             f"The chat template of '{side.name}' refuses a question: {error}.",
             do="Leave this side out, or ask other questions.",
         ) from error
+    with reading(model), merged(model):  # once for all answers, and in no one's time
+        replies = _in_memory(model, tokenizer, prompts, longest, progress)
+    return Answers(replies, ability=measure_retention(model, tokenizer, load_probes()) if ability else None)
+
+
+def _in_memory(
+    model: Any, tokenizer: Any, prompts: Sequence[list[int]], longest: int, progress: Progress
+) -> list[Reply]:
+    """The answers to all prompts, the first of them timed."""
+    generate(model, tokenizer, prompts[-1:], max_new_tokens=WARMING)
     replies = []
     for prompt in prompts[:TIMED]:
         started = time.perf_counter()
@@ -76,8 +90,7 @@ def answer(
         max_new_tokens=longest,
         on_progress=lambda done, _: progress(TIMED + done, len(prompts)),
     )
-    replies += [Reply(found.text, len(found.ids), found.ended) for found in rest]
-    return Answers(replies, ability=measure_retention(model, tokenizer, load_probes()) if ability else None)
+    return replies + [Reply(found.text, len(found.ids), found.ended) for found in rest]
 
 
 def _prompt(tokenizer: Any, question: Question) -> list[int]:
@@ -89,6 +102,7 @@ def _from_address(
     side: Side, address: Address, questions: Sequence[Question], longest: int, progress: Progress
 ) -> Answers:
     model = side.name.partition("#")[2] or address.first_model()
+    address.chat(model, questions[-1].chat, 1)
     replies = []
     for question in questions:
         started = time.perf_counter()

@@ -21,8 +21,9 @@ from tunebook.compare.questions import Question, from_file, from_run, split_ids
 from tunebook.compare.scoring import changes, findings, review_verdicts, score_side, summary
 from tunebook.compare.settings import Settings
 from tunebook.compare.sides import Side, find_side
-from tunebook.errors import Fault, RunError, TunebookError
-from tunebook.evaluate.judge import Pair, judge_pairs
+from tunebook.errors import Fault, ModelError, RunError, TunebookError
+from tunebook.evaluate.judge import Pair, judge_at, judge_pairs
+from tunebook.evaluate.prompts import in_words
 from tunebook.evaluate.scores import AnswerScore
 from tunebook.files import read_json, write_json
 
@@ -46,14 +47,17 @@ def compare(
 ) -> dict[str, Any]:
     """Ask every side, the first being what the others are held against; a run alone is held against its base.
 
-    `on_progress(side, done, total)` is called as questions are answered. Names and questions are looked at before the
-    first model is loaded. ModelError, RunError or DataError when a side or the questions are not usable.
+    `on_progress(side, done, total)` is called as questions are answered. Names, questions and addresses are looked at
+    before the first model is loaded. ModelError, RunError or DataError when a side or the questions are not usable;
+    what goes wrong once all have answered is a warning.
     """
     sides = find_sides(names, runs)
     questions, origin = _questions(sides, settings)
+    _call(sides, settings)
     entries = [_ask(side, questions, settings, on_progress) for side in sides]
+    warnings = _warnings(entries, questions, settings)
     for entry in entries[1:]:
-        entry.told.update(_against(entries[0], entry, questions, settings))
+        entry.told.update(_against(entries[0], entry, questions, settings, warnings))
     return {
         "format": FORMAT,
         "created": time.time(),
@@ -64,7 +68,7 @@ def compare(
         },
         "max_new_tokens": settings.max_new_tokens,
         "order": list(settings.order),
-        "warnings": _warnings(entries, questions, settings),
+        "warnings": warnings,
         "sides": [entry.told for entry in entries],
         "rows": _rows(questions, entries),
     }
@@ -137,6 +141,15 @@ def _questions(sides: Sequence[Side], settings: Settings) -> tuple[list[Question
     return from_run(run, settings.count or HELD_OUT), f"the held-out part of {run.name}"
 
 
+def _call(sides: Sequence[Side], settings: Settings) -> None:
+    """ModelError when an address, or the judge's, does not answer: told before an hour of work, not after it."""
+    for side in sides:
+        if side.address is not None and "#" not in side.name:
+            side.address.first_model()
+    if settings.judge:
+        judge_at(settings.judge).first_model()
+
+
 def _ask(side: Side, questions: Sequence[Question], settings: Settings, on_progress: Progress | None) -> Entry:
     """Have one side answer, and score it."""
 
@@ -151,14 +164,22 @@ def _ask(side: Side, questions: Sequence[Question], settings: Settings, on_progr
     return Entry(side, answers, scores, told | summary(questions, answers, scores, settings.scores))
 
 
-def _against(first: Entry, other: Entry, questions: Sequence[Question], settings: Settings) -> dict[str, Any]:
-    """How one side differs from the first."""
-    changed = changes(first.scores, other.scores)
+def _against(
+    first: Entry, other: Entry, questions: Sequence[Question], settings: Settings, warnings: list[str]
+) -> dict[str, Any]:
+    """How one side differs from the first; a judge that is gone by now is added to `warnings`."""
+    changed = changes(questions, first.scores, other.scores)
     judged = None
     if settings.judge:
         replies = zip(questions, first.answers.replies, other.answers.replies, strict=True)
-        pairs = [Pair(q.id, q.text, q.reference or "(none is known)", one.text, two.text) for q, one, two in replies]
-        judged = judge_pairs(pairs, settings.judge)
+        pairs = [
+            Pair(q.id, in_words(q.chat), q.reference or "(none is known)", one.text, two.text)
+            for q, one, two in replies
+        ]
+        try:
+            judged = judge_pairs(pairs, settings.judge)
+        except ModelError as error:
+            warnings.append(error.what)
     return {
         "changes": {name: interval.to_json() for name, interval in changed.items()},
         "findings": findings(settings.order, changed, first.answers, other.answers),

@@ -12,6 +12,7 @@ from tunebook.data.open import open_data
 from tunebook.data.read import READERS, find_kind
 from tunebook.errors import DataError, Fault, RunError
 from tunebook.evaluate.asked import asked
+from tunebook.evaluate.rows import last_answer, rows_by_id
 from tunebook.files import read_json
 from tunebook.runs.store import Run
 
@@ -22,13 +23,15 @@ Chat = list[dict[str, Any]]
 class Question:
     """A conversation that waits for an answer; `reference` is the answer in the data, None where there is none.
 
-    `id` is that of the row in the data set, so that the same question in a run's files has the same.
+    `id` is that of the row in the data set, so that the same question in a run's files has the same; `group` is what
+    the row's own column says that it belongs to.
     """
 
     id: str
     chat: Chat
     tools: tuple[Mapping[str, Any], ...] = ()
     reference: str | None = None
+    group: str = ""
 
     @property
     def text(self) -> str:
@@ -64,11 +67,7 @@ def from_run(run: Run, count: int) -> list[Question]:
         raise RunError(
             f"The run '{run.name}' has no held-out rows to ask.", do="Give questions of your own with --prompts FILE."
         )
-    rows: dict[str, Conversation] = {}
-    for path in filter(None, (plan.data.validation_path, plan.data.path)):
-        for item in open_data(run.folder / path, plan.data.columns).conversations():
-            if isinstance(item, Conversation) and item.id in wanted:
-                rows.setdefault(item.id, item)
+    rows = rows_by_id(run, set(wanted))
     if lost := [row for row in wanted if row not in rows]:
         raise RunError(
             f"{len(lost)} of the {len(wanted)} held-out rows of '{run.name}' are no longer in its data.",
@@ -87,9 +86,9 @@ def split_ids(run: Run, side: str) -> list[str]:
 
 def _question(item: Conversation) -> Question:
     """The conversation up to its last trained answer, which is the reference."""
-    last = max(place for place, message in enumerate(item.messages) if message.trained)
+    last = last_answer(item)
     chat = [message.for_template() for message in item.messages[:last]]
-    return Question(item.id, chat, item.tools, item.messages[last].content)
+    return Question(item.id, chat, item.tools, item.messages[last].content, item.group or "")
 
 
 def _with_answers(path: Path, count: int | None) -> list[Question | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
@@ -11,14 +12,12 @@ from tunebook.compare.questions import Question
 from tunebook.compare.sides import Side, is_base_of
 from tunebook.evaluate.indicators import retention
 from tunebook.evaluate.review import read_reviews
-from tunebook.evaluate.scores import AnswerScore, corpus_scores, lengths, score_answers
-from tunebook.evaluate.stats import Interval, paired_difference
+from tunebook.evaluate.scores import AnswerScore, corpus_scores, lengths, score_answers, score_change
+from tunebook.evaluate.stats import FEWEST, Interval, paired_difference, paired_share, share_interval
 
 LEVEL = 0.95
-AS_FAST, SLOWER = (
-    0.9,
-    0.67,
-)  # share of the first side's tokens a second: as fast from the one on, slower below the other
+AS_FAST, SLOWER = 0.9, 0.67  # share of the first side's tokens a second: as fast from the one on, slower below it
+UNLIKE = 2  # times as long: answers whose tokens a second are not compared, since they hold the reading of the question
 Verdict = dict[str, Any]
 
 
@@ -33,8 +32,9 @@ def summary(
 ) -> dict[str, Any]:
     """`scores` {name: {"mean", "low", "high", "n"}} in points of 100, `lengths` in tokens, `speed`."""
     replies, known = answers.replies, [score for score in scores if score]
+    groups = [question.group for question, score in zip(questions, scores, strict=True) if score]
     means = {
-        name: _around([getattr(score, name) for score in known])
+        name: _around(name, [getattr(score, name) for score in known], groups)
         for name in ("likeness", *(name for name in names if name != "bleu"))
         if known
     }
@@ -51,17 +51,16 @@ def summary(
     }
 
 
-def changes(first: Sequence[AnswerScore | None], other: Sequence[AnswerScore | None]) -> dict[str, Interval]:
+def changes(
+    questions: Sequence[Question], first: Sequence[AnswerScore | None], other: Sequence[AnswerScore | None]
+) -> dict[str, Interval]:
     """Paired change from the first side to the other, of each score that single answers have."""
-    pairs = [(one, two) for one, two in zip(first, other, strict=True) if one and two]
+    pairs = [(q.group, one, two) for q, one, two in zip(questions, first, other, strict=True) if one and two]
     if not pairs:
         return {}
-    return {
-        name: paired_difference(
-            [getattr(one, name) for one, _ in pairs], [getattr(two, name) for _, two in pairs], level=LEVEL
-        )
-        for name in ("likeness", "rouge_l", "chrf", "exact_match", "format_likeness", "length_likeness")
-    }
+    names = ("likeness", "rouge_l", "chrf", "exact_match", "format_likeness", "length_likeness")
+    groups, before, after = zip(*pairs, strict=True)
+    return {name: score_change(before, after, name, LEVEL, groups) for name in names}
 
 
 def findings(order: Sequence[str], changed: dict[str, Interval], first: Answers, other: Answers) -> list[Verdict]:
@@ -71,39 +70,48 @@ def findings(order: Sequence[str], changed: dict[str, Interval], first: Answers,
         "ability": _ability(first, other),
         "form": _changed(changed, "format_likeness", "Likeness of form (lists, labels, lines) to the references"),
         "length": _changed(changed, "length_likeness", "Likeness of length to the references"),
-        "speed": _faster(*(_speed(side.replies)["tokens_per_second"] for side in (first, other))),
+        "speed": _faster(_speed(first.replies), _speed(other.replies)),
     }
     return [{"about": name, **found[name]} for name in order]
 
 
 def review_verdicts(side: Side, first: Side) -> dict[str, Any] | None:
-    """People's verdicts on this side against the first: wins, ties, losses. Only a run against its own base has any."""
-    if side.run is None or side.step is None or not is_base_of(first, side):
+    """What people found blindly of this side against the first, answer by answer: wins, ties, losses.
+
+    Where several judged one answer, the mean of their verdicts decides. Only a run against its own base has any.
+    """
+    if side.run is None or side.step is None:
         return None
     rows = [row for row in read_reviews(side.run.folder) if row["kind"] == "answer" and row["step"] == side.step]
-    told = [row["verdict"] for row in rows]
-    if not told:
+    rows = [row for row in rows if row["blind"]]
+    if not rows or not is_base_of(first, side):
         return None
-    worth = [{"better": 1.0, "same": 0.0, "worse": -1.0}[verdict] for verdict in told]
-    interval = paired_difference([0.0] * len(worth), worth, level=LEVEL)
-    counts = {name: told.count(name) for name in ("better", "same", "worse")}
+    worth: Counter[str] = Counter()
+    for row in rows:
+        worth[row["id"]] += {"better": 1, "same": 0, "worse": -1}[row["verdict"]]
+    better, worse = [value > 0 for value in worth.values()], [value < 0 for value in worth.values()]
+    counts = {"better": sum(better), "same": len(worth) - sum(better) - sum(worse), "worse": sum(worse)}
+    interval = paired_share(worse, better, level=LEVEL)
     return {**counts, "reviewers": len({row["reviewer"] for row in rows}), "interval": interval.to_json()}
 
 
-def _around(values: Sequence[float]) -> dict[str, Any]:
-    """The mean of some values with its interval."""
-    found = paired_difference([0.0] * len(values), values, level=LEVEL)
-    return {"mean": found.mean, "low": found.low, "high": found.high, "n": len(values)}
+def _around(name: str, values: Sequence[float], groups: Sequence[str]) -> dict[str, Any]:
+    """The mean of one score with its interval, which is None where a bootstrap of so few would be too narrow."""
+    found = paired_difference([0.0] * len(values), values, level=LEVEL, groups=groups)
+    low, high = (found.low, found.high) if found.n >= FEWEST else (None, None)
+    if name == "exact_match" and found.n == len(values):
+        low, high = (100 * end for end in share_interval([value > 0 for value in values], level=LEVEL))
+    return {"mean": fmean(values), "low": low, "high": high, "n": len(values)}
 
 
 def _speed(replies: Sequence[Reply]) -> dict[str, float | None]:
-    """Of the answers that were asked for alone: seconds for one, and tokens a second over them."""
+    """Of the answers that were asked for alone: seconds and tokens of one, and tokens a second over them."""
     timed = [(reply.seconds, reply.tokens) for reply in replies[:TIMED] if reply.seconds]
     if not timed:
-        return {"seconds": None, "tokens_per_second": None}
-    seconds = [seconds for seconds, _ in timed]
-    tokens = sum(tokens or 0 for _, tokens in timed)
-    return {"seconds": fmean(seconds), "tokens_per_second": tokens / sum(seconds) if tokens else None}
+        return {"seconds": None, "tokens": None, "tokens_per_second": None}
+    seconds = fmean(seconds for seconds, _ in timed)
+    tokens = fmean(tokens or 0 for _, tokens in timed) or None
+    return {"seconds": seconds, "tokens": tokens, "tokens_per_second": tokens / seconds if tokens else None}
 
 
 def _changed(changed: dict[str, Interval], name: str, what: str) -> Verdict:
@@ -122,8 +130,13 @@ def _ability(first: Answers, other: Answers) -> Verdict:
     return {"verdict": found.verdict, "why": found.why}
 
 
-def _faster(first: float | None, other: float | None) -> Verdict:
-    if not first or not other:
+def _faster(first: dict[str, float | None], other: dict[str, float | None]) -> Verdict:
+    before, after = first["tokens_per_second"], other["tokens_per_second"]
+    if not before or not after or not first["tokens"] or not other["tokens"]:
         return {"verdict": "unclear", "why": "The tokens of the answers were not counted on both."}
-    verdict = "yes" if other >= AS_FAST * first else "no" if other < SLOWER * first else "unclear"
-    return {"verdict": verdict, "why": f"{other:.1f} tokens a second against {first:.1f}, over {TIMED} answers."}
+    told = f"{after:.1f} tokens a second against {before:.1f}, over {TIMED} answers"
+    if max(first["tokens"], other["tokens"]) > UNLIKE * min(first["tokens"], other["tokens"]):
+        length = f"of {other['tokens']:.0f} tokens against {first['tokens']:.0f}"
+        return {"verdict": "unclear", "why": f"{told} {length}: reading the question slows short answers more."}
+    verdict = "yes" if after >= AS_FAST * before else "no" if after < SLOWER * before else "unclear"
+    return {"verdict": verdict, "why": f"{told}."}

@@ -49,7 +49,7 @@ def from_answers(answers: Answers, folder: Path) -> tuple[list[str], Settings]:
     if draft.faults:
         raise PlanError("The answers ask for no comparison that can be made.", do="Mend these:", faults=draft.faults)
     values, notes = draft.values, answers.values
-    names = str(notes.get("models", "")).split()
+    names = [line.strip() for line in str(notes.get("models", "")).splitlines() if line.strip()]
     file = str(notes.get("questions", "")).strip()
     return names, Settings(
         count=values.get("evaluation.prompts"),

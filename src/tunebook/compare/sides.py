@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tunebook.errors import ModelError, RunError
+from tunebook.errors import ModelError, RunError, TunebookError
 from tunebook.evaluate.address import Address
 from tunebook.model.sources import find_model, load_model, load_tokenizer
 from tunebook.runs.checkpoints import damage, steps_saved
@@ -50,9 +50,15 @@ def find_side(name: str, runs: Path) -> Side:
         url = name.partition("#")[0]
         return Side(name, "address", "", address=Address(url, "The model", "Start its server, or leave it out.", KEY))
     stem, _, which = name.partition("@")
+    version = find_version(name, runs)
     if is_run(stem, runs):
+        if version:
+            raise RunError(
+                f"'{name}' is a run's name and a version's.",
+                do=f"Name the run by its folder, {runs / name}, or the version by its own, {version.folder}.",
+            )
         return _of_run(name, open_run(stem, runs), which)
-    if version := find_version(name, runs):
+    if version:
         made_by = version.facts["run"]
         run = open_run(made_by, runs) if is_run(made_by, runs) else None
         detail = f"{version.title}, from the run {version.facts['run']}"
@@ -70,13 +76,16 @@ def find_side(name: str, runs: Path) -> Side:
 
 
 def is_base_of(first: Side, side: Side) -> bool:
-    """Is `first` the model that the run of `side` began with?"""
+    """Is `first` the model that the run of `side` began with? No, where that one is no longer to be found."""
     if first.kind == "base" or side.run is None:
         return side.run is not None and first.run == side.run
     if not first.model:
         return False
-    base = find_model(side.run.plan().model.name, side.run.folder)
-    return Path(find_model(first.model).place).resolve() == Path(base.place).resolve()
+    try:
+        base = find_model(side.run.plan().model.name, side.run.folder)
+        return Path(find_model(first.model).place).resolve() == Path(base.place).resolve()
+    except TunebookError:
+        return False
 
 
 def _of_run(name: str, run: Run, which: str) -> Side:

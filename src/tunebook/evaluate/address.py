@@ -18,7 +18,7 @@ MOST_BYTES = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """An answer, its tokens where the server counts them, and whether it ended by itself."""
+    """An answer, its tokens where the server counts them, and whether it ended by itself, uncut."""
 
     text: str
     tokens: int | None
@@ -55,7 +55,7 @@ class Address:
             choice = reply["choices"][0]
             tokens = (reply.get("usage") or {}).get("completion_tokens")
             text = str(choice["message"]["content"] or "")
-            return Completion(text, tokens, choice.get("finish_reason") == "stop")
+            return Completion(text, tokens, choice.get("finish_reason") != "length")
         except (KeyError, IndexError, TypeError, AttributeError) as error:
             raise ModelError(f"{self.who} at {self.url} replied in a form that is not OpenAI's.") from error
 

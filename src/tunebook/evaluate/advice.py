@@ -117,7 +117,10 @@ def _about_the_page(report: dict[str, Any]) -> Advice:
         yield f"Say “{text}” another way.", "It was not understood; tunebook rules shows what is.", ""
     deployment = (report["export"] or {}).get("deployment") or {}
     if deployment.get("verdict") == "failed":
-        yield "Do not deploy the exported files.", "They answered otherwise than the tuned model did.", ""
+        failed = [check["check"] for check in deployment.get("checks", []) if not check["ok"]]
+        otherwise = "They answered otherwise than the tuned model did."
+        why = otherwise if deployment.get("differences") else f"The deployment test failed: {', '.join(failed)}."
+        yield "Do not deploy the exported files.", why, ""
 
 
 def _third(plan: Plan) -> float:

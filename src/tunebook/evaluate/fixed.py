@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tunebook.data.conversation import Conversation
-from tunebook.data.open import open_data
+from tunebook.data.conversation import Conversation, Message
 from tunebook.errors import RunError
 from tunebook.evaluate.review import read_reviews
+from tunebook.evaluate.rows import last_answer, rows_by_id
 from tunebook.files import to_json, write_text
 from tunebook.runs.store import Run
 
@@ -24,13 +24,8 @@ def fixed_rows(folder: Path) -> tuple[list[dict[str, Any]], list[str]]:
             f"No answer of the run '{folder.name}' was fixed.",
             do=f"Fix some with `tunebook review {folder.name}`, then export them.",
         )
-    data = Run(folder).plan().data
-    rows = []
-    for path in filter(None, (data.validation_path, data.path)):
-        for item in open_data(folder / path, data.columns).conversations():
-            if isinstance(item, Conversation) and item.id in fixes:
-                rows.append(_row(item, fixes.pop(item.id)))
-    return rows, sorted(fixes)
+    rows = rows_by_id(Run(folder), fixes.keys())
+    return [_row(row, fixes[name]) for name, row in rows.items()], sorted(fixes.keys() - rows.keys())
 
 
 def write_fixed(folder: Path, to: Path) -> tuple[int, list[str]]:
@@ -47,7 +42,11 @@ def write_fixed(folder: Path, to: Path) -> tuple[int, list[str]]:
 
 def _row(conversation: Conversation, answer: str) -> dict[str, Any]:
     """The conversation up to and with its last trained answer, which now says `answer`."""
-    messages = list(conversation.messages)
-    last = max(place for place, message in enumerate(messages) if message.trained)
-    turns = [message.for_template() for message in messages[:last]] + [{"role": "assistant", "content": answer}]
-    return {"messages": turns} | ({"tools": list(conversation.tools)} if conversation.tools else {})
+    turns = [*map(_turn, conversation.messages[: last_answer(conversation)]), {"role": "assistant", "content": answer}]
+    tools = {"tools": list(conversation.tools)} if conversation.tools else {}
+    return {"messages": turns} | tools | ({"group": conversation.group} if conversation.group is not None else {})
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    """A turn that is trained, or not, as in the row that it comes from."""
+    return message.for_template() | ({"train": False} if message.train is False else {})

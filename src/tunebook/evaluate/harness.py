@@ -61,6 +61,8 @@ def _task(name: str) -> Any:
 
 
 def _scores(rows: list[dict[str, Any]]) -> tuple[float, ...]:
+    """The score of each question, in order; a task that reads its answers in several ways is taken in the first."""
+    rows = [row for row in rows if row.get("filter") == rows[0].get("filter")]
     name = next((score for score in _SCORES if rows and score in rows[0]), None)
     if name is None:
         raise ValueError(f"no question has one of the scores {', '.join(_SCORES)}")

@@ -15,11 +15,15 @@ from tunebook.train.forward import Engine
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """Held-out loss in nats per trained token, and each example's share of it: (id, nats, trained tokens)."""
+    """Held-out loss in nats per trained token, and each example's share of it: (id, nats, trained tokens).
+
+    `groups` names what each example belongs to, where that is known.
+    """
 
     loss: float
     tokens: int
     per_example: tuple[tuple[str, float, int], ...]
+    groups: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, per_example: Sequence[tuple[str, float, int]]) -> HeldOut:
@@ -35,7 +39,11 @@ class HeldOut:
 
     def to_json(self, step: int) -> dict[str, Any]:
         """As `evaluation/heldout-*.json` holds it."""
-        rows = [{"id": name, "nats": nats, "tokens": tokens} for name, nats, tokens in self.per_example]
+        names = self.groups or ("",) * len(self.per_example)
+        rows = [
+            {"id": name, "nats": nats, "tokens": tokens, "group": group}
+            for (name, nats, tokens), group in zip(self.per_example, names, strict=True)
+        ]
         return {"step": step, "loss": self.loss, "tokens": self.tokens, "per_example": rows}
 
 

@@ -21,13 +21,12 @@ from scipy import stats
 
 from tunebook.evaluate.ability import Retention
 from tunebook.evaluate.record import Answers, HeldOutRow, Record
-from tunebook.evaluate.scores import AnswerScore, corpus_scores, score_answers
-from tunebook.evaluate.stats import Interval, paired_difference, paired_share
+from tunebook.evaluate.scores import AnswerScore, corpus_scores, score_answers, score_change
+from tunebook.evaluate.stats import FEWEST, Interval, paired_difference, paired_share
 
 ALPHA = 0.01
 HOLDS = 0.01  # share of the base's held-out loss by which it may rise and still "holds"
 FALLS = 0.01  # share of the first training loss; a trend that cannot have fallen by as much has not fallen
-FEWEST = 8  # pairs below which an interval of a bootstrap is narrower than it says
 SAME_ANSWERS = 1.0  # points of likeness; answers whose gain is surely smaller are not better
 ACCURACY_MARGIN = 0.05
 PROSE_MARGIN = 0.10  # nats per token
@@ -119,15 +118,16 @@ def validation(
     }
     rise = _rise(curve, step)
     numbers |= {"last": rise[1], "last_step": rise[0]} if rise else {}
-    moved = f"from {before:.3f} to {after:.3f} nats per token on {len(base):,} examples ({change.words()})"
+    counted = _counted(len(base), change, "examples")
+    moved = f"from {before:.3f} to {after:.3f} nats per token on {counted} ({change.words()})"
     after_best = (
         f" After step {step:,} it rose to {rise[1]:.3f} by step {rise[0]:,}: training went on too long, "
         "and the better checkpoint is the result."
         if rise
         else ""
     )
-    if len(base) < FEWEST:
-        why = f"Held-out loss went {moved}; fewer than {FEWEST} examples settle nothing."
+    if change.n < FEWEST:
+        why = f"Held-out loss went {moved}; fewer than {FEWEST} examples on their own settle nothing."
         return Indicator("validation", "unclear", why + after_best, numbers)
     if change.high <= margin:
         word = "improved" if change.high < 0 else "held"
@@ -151,8 +151,10 @@ def answers(
         return Indicator("answers", "unclear", why)
     base, tuned = answered
     scores = [score_answers([row["answer"] for row in rows], [row["reference"] for row in base]) for rows in answered]
+    base_scores, tuned_scores = scores
     before, after = ([score.likeness for score in each] for each in scores)
-    change = paired_difference(before, after, level=1 - ALPHA)
+    groups = [row.get("group", "") for row in base]
+    change = paired_difference(before, after, level=1 - ALPHA, groups=groups)
     loss = loss_change(held_out) if held_out else None
     same = sum(one["answer"] == two["answer"] for one, two in zip(base, tuned, strict=True))
     numbers = {
@@ -163,9 +165,10 @@ def answers(
         "same_answers": same,
         "n": len(base),
         "scores": {name: _corpus(rows, base) for name, rows in (("base", base), ("tuned", tuned))},
-        "style": _style(*scores),
+        "style": _style(base_scores, tuned_scores, groups),
     }
-    moved = f"from {fmean(before):.1f} to {fmean(after):.1f} of 100 on {len(base):,} prompts ({change.words(1)})"
+    counted = _counted(len(base), change, "prompts")
+    moved = f"from {fmean(before):.1f} to {fmean(after):.1f} of 100 on {counted} ({change.words(1)})"
     if same == len(base):
         return Indicator("answers", "no", f"All {same:,} answers are the base's, word for word.", numbers)
     if change.down:
@@ -178,7 +181,7 @@ def answers(
         return Indicator(
             "answers", "yes", f"Answers came closer to the references: likeness rose {moved}{also}.", numbers
         )
-    if change.high < SAME_ANSWERS and len(base) >= FEWEST:
+    if change.high < SAME_ANSWERS and change.n >= FEWEST:
         return Indicator("answers", "no", f"Answers are no closer to the references: likeness went {moved}.", numbers)
     why = f"Likeness to the references went {moved}"
     why += f", while held-out loss fell ({loss.words()}): " if loss and loss.down else "; "
@@ -233,9 +236,15 @@ def retention(measured: tuple[Retention, Retention] | None) -> Indicator:
 
 def loss_change(held_out: tuple[list[HeldOutRow], list[HeldOutRow]]) -> Interval:
     """Change of held-out loss in nats per trained token, base to tuned."""
-    base, tuned = held_out
+    base = held_out[0]
     weights = [row.tokens for row in base]
-    return paired_difference([row.loss for row in base], [row.loss for row in tuned], weights, level=1 - ALPHA)
+    before, after = ([row.loss for row in rows] for rows in held_out)
+    return paired_difference(before, after, weights, level=1 - ALPHA, groups=[row.group for row in base])
+
+
+def _counted(count: int, change: Interval, what: str) -> str:
+    """How many there were, and how many groups of them where some belong together."""
+    return f"{count:,} {what}" + (f" of {change.n:,} groups" if change.n < count else "")
 
 
 def _blocks(losses: Sequence[tuple[int, float, float]]) -> tuple[list[float], list[float]]:
@@ -275,14 +284,10 @@ def _corpus(rows: Answers, base: Answers) -> dict[str, float]:
     return found | {"tokens": fmean(row["tokens"] for row in rows), "ended": fmean(row["ended"] for row in rows)}
 
 
-def _style(base: Sequence[AnswerScore], tuned: Sequence[AnswerScore]) -> dict[str, Any]:
+def _style(base: Sequence[AnswerScore], tuned: Sequence[AnswerScore], groups: Sequence[str]) -> dict[str, Any]:
     """Paired change of length, format and likeness, whatever the verdict: what a house style is judged by."""
-    return {
-        name: paired_difference(
-            [getattr(score, name) for score in base], [getattr(score, name) for score in tuned], level=1 - ALPHA
-        ).to_json()
-        for name in ("chrf", "rouge_l", "exact_match", "length_ratio", "length_likeness", "format_likeness")
-    }
+    names = ("chrf", "rouge_l", "exact_match", "length_ratio", "length_likeness", "format_likeness")
+    return {name: score_change(base, tuned, name, 1 - ALPHA, groups).to_json() for name in names}
 
 
 def _p(p: float) -> str:

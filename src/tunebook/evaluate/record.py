@@ -15,16 +15,17 @@ from tunebook.runs.events import Event, read_events
 from tunebook.runs.metrics import metric_rows
 from tunebook.runs.store import Run
 
-Answers = list[dict[str, Any]]  # id, prompt, reference, answer, tokens, ended
+Answers = list[dict[str, Any]]  # id, group, prompt, reference, answer, tokens, ended
 
 
 @dataclass(frozen=True, slots=True)
 class HeldOutRow:
-    """One held-out example's loss, summed over its trained tokens."""
+    """One held-out example's loss, summed over its trained tokens. Those of one `group` are not independent."""
 
     id: str
     nats: float
     tokens: int
+    group: str = ""
 
     @property
     def loss(self) -> float:
@@ -86,6 +87,14 @@ def read_held_out(folder: Path, name: str) -> list[HeldOutRow]:
     return _held_out(folder / "evaluation" / f"heldout-{name}.json")
 
 
+def chosen_step(folder: Path) -> int | None:
+    """The step that the run chose as its result; None before it did."""
+    try:
+        return int(read_json(folder / "evaluation" / "result.json")["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def _result_step(record: Record, folder: Path) -> int | None:
     """The step of the result: as the monitor step wrote it, else the best evaluation so far."""
     path = folder / "evaluation" / "result.json"
@@ -134,6 +143,7 @@ def _answers(path: Path) -> Answers:
     return [
         {
             "id": str(row["id"]),
+            "group": str(row.get("group", "")),
             "prompt": str(row["prompt"]),
             "reference": str(row["reference"]),
             "answer": str(row["answer"]),
@@ -146,7 +156,9 @@ def _answers(path: Path) -> Answers:
 
 def _held_out(path: Path) -> list[HeldOutRow]:
     rows = read_json(path)["per_example"]
-    found = [HeldOutRow(str(row["id"]), float(row["nats"]), int(row["tokens"])) for row in rows]
+    found = [
+        HeldOutRow(str(row["id"]), float(row["nats"]), int(row["tokens"]), str(row.get("group", ""))) for row in rows
+    ]
     return [row for row in found if row.tokens]
 
 

@@ -117,6 +117,7 @@ def _settings(record: Record) -> dict[str, Any]:
         "batch_size": plan.training.batch_size,
         "epochs": [plan.training.epochs.min, plan.training.epochs.max],
         "seed": plan.training.seed,
+        "checks": list(plan.quality.checks),
         **({"rank": plan.lora.rank} if plan.training.method == "lora" else {}),
         **{name: totals[name] for name in names if name in totals},
     }
@@ -135,9 +136,18 @@ def _end(record: Record, reason: str) -> dict[str, Any]:
         "planned_steps": planned,
         "early": planned is not None and last < planned,
         "result_step": record.step,
+        "chosen_of": _chosen_of(record),
         "epoch": record.metrics[-1].get("epoch") if record.metrics else None,
         "stopping": record.evaluations[-1].get("stopping", []) if record.evaluations else [],
     }
+
+
+def _chosen_of(record: Record) -> int | None:
+    """Among how many evaluations the result is the best on held-out data; None where it is the last step."""
+    if record.plan is None or not record.plan.stopping.keep_best:
+        return None
+    values = (row["values"] for row in record.evaluations if row["step"] > 0)
+    return sum(value.get("validation_loss") is not None for value in values)
 
 
 def _curves(record: Record) -> dict[str, Any]:
@@ -194,7 +204,7 @@ def _along(record: Record) -> list[dict[str, Any]]:
                 [score.likeness for score in score_answers([row["answer"] for row in rows], references)]
                 for rows in pair
             )
-            change = paired_difference(before, after)
+            change = paired_difference(before, after, groups=[row["group"] for row in pair[0]])
             found.append({"step": step, "likeness": fmean(after), "change": change.to_json()})
     return found
 

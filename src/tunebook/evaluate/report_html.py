@@ -11,7 +11,18 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from tunebook.evaluate.chart import interval_line, length_bars, loss_curves
-from tunebook.evaluate.report_words import ending, exported, facts, judged, reviewed, score_rows, without_place
+from tunebook.evaluate.report_words import (
+    ending,
+    ends,
+    exported,
+    facts,
+    judged,
+    reviewed,
+    score_rows,
+    sure,
+    without_place,
+)
+from tunebook.evaluate.stats import FEWEST
 
 SHOWN = 40  # answers on the page; report.json has all
 WORST = 3
@@ -52,6 +63,8 @@ def to_html(report: dict[str, Any]) -> str:
         worst=worst,
         pieces=pieces,
         scores=score_rows(report),
+        sure=sure,
+        ends=ends,
         regressions=_regressions(report),
         ending=ending(report),
         lists=[(title, told) for title, told in lists if told],
@@ -91,7 +104,7 @@ def _line(indicator: dict[str, Any]) -> str:
         margin = numbers["margin_accuracy"]
         return interval_line(numbers["weight"], (-margin, margin))
     interval = numbers.get("trend" if kind == "training_loss" else "interval")
-    return interval_line(interval) if interval else ""
+    return interval_line(interval) if interval and interval["n"] >= FEWEST else ""
 
 
 def _regressions(report: dict[str, Any]) -> list[dict[str, Any]]:

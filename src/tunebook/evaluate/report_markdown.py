@@ -67,7 +67,9 @@ def _answers(report: dict[str, Any]) -> str:
     shown = [*rows[:3], *rows[3:][-(SHOWN - 3) :]]
     if not shown:
         return ""
-    text = ["## Answers to held-out prompts", "", "Least gain first; likeness to the reference is 0 to 100."]
+    order = f"The 3 of {len(rows):,} that gained least, then the {SHOWN - 3} that gained most"
+    order = order if len(rows) > SHOWN else "Least gain first"
+    text = ["## Answers to held-out prompts", "", f"{order}; likeness to the reference is 0 to 100."]
     for row in shown:
         text += ["", f"### {_plain(' '.join(row['prompt'].split())[:120])}"]
         for name in ("base", "tuned"):

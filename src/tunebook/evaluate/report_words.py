@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tunebook.evaluate.stats import FEWEST, Interval
+
 
 def without_place(text: str, report: dict[str, Any]) -> str:
     """`text` without the run's folder and name, where it quotes them or names them in a command."""
@@ -38,6 +40,11 @@ def ending(report: dict[str, Any]) -> list[str]:
     told = [f"{training} {end['step']:,} optimizer steps{planned}{reason}."]
     if end["result_step"]:
         told.append(f"The result is the checkpoint of step {end['result_step']:,}.")
+        if (count := end["chosen_of"] or 0) > 1:
+            told.append(
+                f"It was chosen among {count:,} evaluations for its loss on the held-out examples, which also judge it "
+                "here: on new examples it may do a little less well."
+            )
     return told + [f"Stopping rule, {rule['rule']}: {rule['text']}." for rule in end["stopping"]]
 
 
@@ -47,26 +54,40 @@ def reviewed(report: dict[str, Any]) -> list[str]:
     if not found:
         return []
     people = f"{found['reviewers']} {'people' if found['reviewers'] > 1 else 'person'}"
+    verdicts = f" in {found['verdicts']} verdicts" if found["verdicts"] > found["judged"] else ""
     told = [
-        f"{found['judged']} answers judged by {people}, base and tuned in blind order: "
-        f"{found['better']} better than the base's, {found['same']} the same, {found['worse']} worse.",
-        f"{found['kept']} kept, {found['fixed']} fixed, {found['rejected']} rejected.",
+        f"{_answers(found['judged'])} judged by {people}{verdicts}, base and tuned in blind order: {_verdicts(found)}."
     ]
+    if (result := found["result"])["step"] is not None and _verdicts(result) != _verdicts(found):
+        told.append(f"Of these on the result, the checkpoint of step {result['step']:,}: {_verdicts(result)}.")
+    if known := found["known"]:
+        told.append(f"Not counted there: {known} given when the reviewer knew which of the answers was the base's.")
+    told.append(f"{found['kept']} kept, {found['fixed']} fixed, {found['rejected']} rejected.")
     if found["rejected_checkpoints"]:
         told.append(f"Rejected checkpoints: {', '.join(map(str, found['rejected_checkpoints']))}.")
     if agreed := found["agreement"]:
         told.append(
-            f"On {agreed['answers']} answers that several judged, {100 * agreed['equal']:.0f} % of their verdicts "
+            f"On {_answers(agreed['answers'])} that several judged, {100 * agreed['equal']:.0f} % of their verdicts "
             f"agree (Krippendorff's alpha {agreed['alpha']:.2f})."
         )
     return told
 
 
+def _verdicts(counts: dict[str, Any]) -> str:
+    return f"{counts['better']} better than the base's, {counts['same']} the same, {counts['worse']} worse"
+
+
+def _answers(count: int) -> str:
+    return f"{count} answer{'s' * (count != 1)}"
+
+
 def judged(report: dict[str, Any]) -> list[str]:
     """What a judge model said of the answers; nothing when the plan named none."""
     found = report["judge"]
-    if not found or not found.get("interval"):
+    if not found:
         return []
+    if not found.get("interval"):
+        return [f"{found['model']} gave no usable reply on any of {_answers(found['no_reply'])}."]
     interval = found["interval"]
     silent = f" It gave no usable reply on {found['no_reply']}." if found["no_reply"] else ""
     return [
@@ -81,37 +102,66 @@ def exported(report: dict[str, Any]) -> list[str]:
     export = report["export"]
     if not export:
         return []
-    told = [
-        f"{kind}, {entry.get('bytes', 0) / 1e6:,.1f} MB: {_parity(entry.get('parity') or {})}"
-        for kind, entry in export["formats"].items()
-    ]
-    test = export.get("deployment")
-    if test:
-        told.append(
-            f"Deployment test {test.get('verdict')}: from the exported files alone, a fresh process gave "
-            f"{test.get('equal')} of {test.get('total')} answers as the tuned model had."
-        )
+    told = []
+    for kind, entry in export["formats"].items():
+        parity = entry.get("parity") or {}
+        first = f"{parity['file']} is " if parity.get("file") else ""
+        told.append(f"{kind}, {entry.get('bytes', 0) / 1e6:,.1f} MB: {first}{_parity(parity)}")
+        told += [f"{kind}: {file} is {_parity(other)}" for file, other in parity.get("files", {}).items()]
+    if test := export.get("deployment"):
+        told += [without_place(text, report) for text in _deployment(test)]
     return told
 
 
+def _deployment(test: dict[str, Any]) -> list[str]:
+    """What the deployment test found, over HTTP or from the files alone."""
+    head, total = f"Deployment test {test.get('verdict')}: ", test.get("total")
+    left = f"{test['left_out']} held-out prompts could not be asked as conversations." if test.get("left_out") else ""
+    if test.get("method") == "http":
+        failed = [f"{check['check']}: {check['detail']}" for check in test.get("checks", []) if not check["ok"]]
+        return [head + str(test.get("sentence", "")), *failed, *([left] if left and (failed or not total) else [])]
+    if not total:
+        return [head + "the exported files load in a fresh process; there were no held-out answers to compare with."]
+    tied = f", and {test['tied']} parted from them where two tokens tie" if test.get("tied") else ""
+    return [
+        f"{head}from the exported files alone, a fresh process gave {test.get('equal')} of {total} answers as the "
+        f"tuned model had{tied}."
+    ]
+
+
+def sure(change: dict[str, Any]) -> bool:
+    """Did it surely rise or fall, by its interval and by chance alone?"""
+    found = Interval(**change)
+    return found.up or found.down
+
+
+def ends(change: dict[str, Any], digits: int) -> str:
+    """The interval of a change; nothing where so few pairs have none."""
+    return f"{change['low']:+.{digits}f} to {change['high']:+.{digits}f}" if change["n"] >= FEWEST else ""
+
+
 def score_rows(report: dict[str, Any]) -> list[dict[str, Any]]:
-    """The table of likeness and style: name, note, base, tuned, interval of the change, and whether it is sure."""
+    """The table of likeness and style: name, note, base, tuned, interval of the change, and whether it is sure.
+
+    All scores are always there; those that the plan asks for by name stand first.
+    """
     numbers = next(item["numbers"] for item in report["indicators"] if item["id"] == "answers")
     if "scores" not in numbers:
         return []
     base, tuned, style = numbers["scores"]["base"], numbers["scores"]["tuned"], numbers["style"]
     rows = []
-    for key, name, note, digits in _SCORES:
+    asked = report["settings"].get("checks", [])
+    for key, name, note, digits in sorted(_SCORES, key=lambda score: score[0] not in asked):
         factor = 100 if key == "ended" else 1
         change = style.get(key)
         rows.append(
             {
                 "name": name,
-                "note": note,
+                "note": note + (", asked for" if key in asked else ""),
                 "base": f"{factor * base[key]:.{digits}f}",
                 "tuned": f"{factor * tuned[key]:.{digits}f}",
-                "interval": f"{change['low']:+.{digits}f} to {change['high']:+.{digits}f}" if change else "",
-                "sure": bool(change) and (change["low"] > 0 or change["high"] < 0),
+                "interval": ends(change, digits) if change else "",
+                "sure": bool(change) and sure(change),
             }
         )
     return rows
@@ -132,6 +182,8 @@ _SCORES = (
 
 def _parity(parity: dict[str, Any]) -> str:
     told = ["the same model when loaded again" if parity.get("ok") else "not the same model when loaded again"]
+    if "changed_answers" in parity:
+        told = ["a quantized form of the model"]
     if parity.get("mean_kl") is not None:
         told.append(f"divergence {parity['mean_kl']:.1e} nats")
     if parity.get("answers"):

@@ -2,7 +2,8 @@
 
 The queue follows from the plan's policy and the run's files alone: the same run gives the same queue in the same blind
 order for a reviewer. Verdicts are lines of `reviews.jsonl`, only ever appended; a reviewer's later word on the same
-answer counts instead of the earlier one.
+answer counts instead of the earlier one. A verdict is blind where the reviewer had not been told before which answer to
+that prompt is the tuned model's, be it at another checkpoint: the base's answer is the same there.
 
     {"format": 1, "kind": "answer", "time", "reviewer", "step", "id", "first": "base" or "tuned",
      "verdict": "better", "same" or "worse" (tuned, than base), "action": "keep", "fix" or "reject", "fixed", "note"}
@@ -25,7 +26,7 @@ from typing import Any, Literal
 
 from tunebook.errors import RunError
 from tunebook.evaluate.prompts import bare_prompts
-from tunebook.evaluate.record import Record, read_held_out, read_pair, read_record
+from tunebook.evaluate.record import Record, chosen_step, read_held_out, read_pair, read_record
 from tunebook.files import to_json
 
 FORMAT = 1
@@ -60,13 +61,13 @@ class Item:
 
     def verdict(self, reviewer: str, chosen: Literal["a", "b", "same"]) -> Literal["better", "same", "worse"]:
         """What it means for the tuned answer that this reviewer chose `a`, `b` or neither."""
-        if chosen == "same":
+        if chosen == "same" or self.base == self.tuned:
             return "same"
         return "better" if chosen == self.tuned_place(reviewer) else "worse"
 
 
 def queue(folder: Path, policy: Policy | None = None, count: int | None = None) -> list[Item]:
-    """What is to be read, newest checkpoint last. Policy and count are the plan's unless given.
+    """What is to be read: the result's checkpoint, which is seen blindly, then the others. The plan's unless given.
 
     random: `count` answers of each checkpoint; all: every one; difficult: `count` of each checkpoint, those whose
     held-out loss rose most against the base first, then those of the highest loss; none: nothing.
@@ -77,7 +78,8 @@ def queue(folder: Path, policy: Policy | None = None, count: int | None = None) 
     policy = policy or record.plan.review.policy
     count = count or record.plan.review.count
     items: list[Item] = []
-    for step in [] if policy == "none" else steps_with_answers(folder):
+    steps = sorted(steps_with_answers(folder), key=lambda step: (step != record.step, step))
+    for step in [] if policy == "none" else steps:
         found = _items(record, step)
         if policy == "random":
             order = random.Random(f"{record.plan.training.seed} {step}").sample(range(len(found)), len(found))
@@ -131,16 +133,23 @@ def judge_checkpoint(folder: Path, step: int, reviewer: str, rejected: bool = Tr
 
 
 def read_reviews(folder: Path) -> list[Review]:
-    """Verdicts that count, in the order given: the last of each reviewer on each answer or checkpoint."""
+    """Verdicts that count, in the order given: the last of each reviewer on each answer or checkpoint.
+
+    Of those on answers, `blind` says whether the reviewer could not know whose answer was whose.
+    """
     try:
         lines = (folder / "reviews.jsonl").read_bytes().split(b"\n")
     except FileNotFoundError:
         return []
     last: dict[tuple[Any, ...], Review] = {}
+    first: dict[tuple[Any, ...], tuple[Any, ...]] = {}
     for line in filter(None, lines[:-1]):  # what a crash cut short has no line end, and is no verdict
         try:
             row = json.loads(line)
             key = (row["kind"], row["reviewer"], row["step"], row.get("id"))
+            if row["kind"] == "answer":  # the same word again, with an action or a note, is still the blind one
+                said = (row["step"], row["verdict"])
+                row["blind"] = first.setdefault((row["reviewer"], row["id"]), said) == said
         except (ValueError, KeyError, TypeError):
             continue
         last.pop(key, None)
@@ -154,24 +163,36 @@ def rejected_steps(folder: Path) -> set[int]:
 
 
 def summary(folder: Path) -> dict[str, Any] | None:
-    """Counts of what was judged, for the report; None when nobody judged anything."""
+    """Counts of what was judged, for the report; None when nobody judged anything.
+
+    `judged` counts answers, `verdicts` what people said of them. `better`, `same` and `worse` are the blind verdicts,
+    those on the result again under `result`; `known` counts the others.
+    """
     reviews = read_reviews(folder)
     answers = [row for row in reviews if row["kind"] == "answer"]
     if not reviews:
         return None
-    verdicts, actions = Counter(row["verdict"] for row in answers), Counter(row["action"] for row in answers)
+    actions = Counter(row["action"] for row in answers)
+    step = chosen_step(folder)
     return {
-        "judged": len(answers),
+        "judged": len({(row["step"], row["id"]) for row in answers}),
+        "verdicts": len(answers),
         "reviewers": len({row["reviewer"] for row in reviews}),
-        "better": verdicts["better"],
-        "same": verdicts["same"],
-        "worse": verdicts["worse"],
+        **_blind(answers),
+        "known": sum(not row["blind"] for row in answers),
+        "result": {"step": step, **_blind([row for row in answers if row["step"] == step])},
         "kept": actions["keep"],
         "fixed": actions["fix"],
         "rejected": actions["reject"],
         "rejected_checkpoints": sorted(rejected_steps(folder)),
         "agreement": agreement(answers),
     }
+
+
+def _blind(answers: list[Review]) -> dict[str, int]:
+    """How many blind verdicts are better, same and worse."""
+    found = Counter(row["verdict"] for row in answers if row["blind"])
+    return {name: found[name] for name in ("better", "same", "worse")}
 
 
 def agreement(answers: list[Review]) -> dict[str, float | int] | None:

@@ -14,6 +14,8 @@ from functools import cache, lru_cache
 from statistics import fmean, median
 from typing import Any
 
+from tunebook.evaluate.stats import Interval, paired_difference, paired_share
+
 References = Sequence[str | Sequence[str]]  # one reference an answer, or several
 
 _CHINESE_JAPANESE = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff"
@@ -71,6 +73,17 @@ def corpus_scores(answers: Sequence[str], references: References) -> dict[str, f
     for name in ("rouge_l", "exact_match", "length_ratio", "length_likeness", "format_likeness"):
         result[name] = fmean(getattr(score, name) for score in each)
     return result
+
+
+def score_change(
+    base: Sequence[AnswerScore], tuned: Sequence[AnswerScore], name: str, level: float, groups: Sequence[str]
+) -> Interval:
+    """Paired change of one score: of a share where it is yes or no of answers that stand alone, else of a mean."""
+    before, after = ([getattr(score, name) for score in scores] for scores in (base, tuned))
+    change = paired_difference(before, after, level=level, groups=groups)
+    if name == "exact_match" and change.n == len(before):
+        return paired_share([value > 0 for value in before], [value > 0 for value in after], level=level).times(100)
+    return change
 
 
 def signatures(references: References) -> dict[str, str]:

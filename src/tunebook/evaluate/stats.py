@@ -1,9 +1,9 @@
 """Paired comparisons of base and tuned: the change, an interval around it, and how likely it is by chance alone.
 
-The interval is a bootstrap over pairs; its ends are moved outward for small n, as Hesterberg does ("What Teachers
-Should Know About the Bootstrap", The American Statistician 69, 2015, section 3.2). `p` comes from swapping base and
-tuned at random, pair by pair, which is exact where the two are exchangeable (Fisher's randomization test). All
-draws come from a seed, so that the same numbers give the same verdict.
+The interval is a bootstrap over pairs, or over groups of them; its ends are moved outward for small n, as Hesterberg
+does ("What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 3.2). `p` comes from
+swapping base and tuned at random, pair by pair, which is exact where the two are exchangeable (Fisher's randomization
+test). All draws come from a seed, so that the same numbers give the same verdict.
 """
 
 from __future__ import annotations
@@ -18,12 +18,16 @@ from scipy import stats
 
 Array = NDArray[np.float64]
 ROUNDS = 10_000
+FEWEST = 8  # pairs below which an interval of a bootstrap is narrower than it says
 _AT_ONCE = 2_000_000  # random numbers drawn at a time, for memory
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """A mean change over `n` pairs, its interval at `level`, and the two-sided `p` of no change."""
+    """A mean change over `n` pairs or groups of pairs, its interval at `level`, and the two-sided `p` of no change.
+
+    Below FEWEST pairs the ends are not to be shown.
+    """
 
     mean: float
     low: float
@@ -52,9 +56,12 @@ class Interval:
         return replace(self, mean=self.mean * factor, low=low, high=high)
 
     def words(self, digits: int = 3, unit: str = "") -> str:
-        """Such as "change -0.532, 99 % interval -0.610 to -0.450"."""
+        """Such as "change -0.532, 99 % interval -0.610 to -0.450"; for few pairs without an interval."""
         mean, low, high = (f"{value:+.{digits}f}" for value in (self.mean, self.low, self.high))
-        return f"change {mean}, {100 * self.level:.0f} % interval {low} to {high}{unit and ' ' + unit}"
+        unit = unit and " " + unit
+        if self.n < FEWEST:
+            return f"change {mean}{unit}, too few for an interval"
+        return f"change {mean}, {100 * self.level:.0f} % interval {low} to {high}{unit}"
 
 
 def paired_difference(
@@ -64,17 +71,23 @@ def paired_difference(
     *,
     level: float = 0.99,
     seed: int = 0,
+    groups: Sequence[str] | None = None,
 ) -> Interval:
     """Mean of tuned - base over pairs. With `weights` (tokens, say) it is sum(w x change) / sum(w).
 
-    ValueError when there is no pair or the lengths differ.
+    Pairs of one group (an empty name is a group of its own) are drawn and swapped together, and `n` counts groups:
+    ten turns of one conversation say little more than one. ValueError when there is no pair or the lengths differ.
     """
     if not base or len(base) != len(tuned):
         raise ValueError(f"pairs are needed: {len(base)} values of base, {len(tuned)} of tuned")
     change = np.asarray(tuned, float) - np.asarray(base, float)
     weight = np.ones_like(change) if weights is None else np.asarray(weights, float)
     total = change * weight
-    n = len(change)
+    if groups is not None:
+        places: dict[str | int, int] = {}
+        owner = [places.setdefault(name or at, len(places)) for at, name in enumerate(groups)]
+        total, weight = np.bincount(owner, total), np.bincount(owner, weight)
+    n = len(total)
     random = np.random.default_rng(seed)
 
     def resampled(rounds: int) -> Array:
@@ -107,6 +120,12 @@ def paired_share(base: Sequence[bool], tuned: Sequence[bool], *, level: float = 
     p = float(stats.binomtest(gained, gained + lost).pvalue) if gained + lost else 1.0
     middle = up - down
     return Interval((gained - lost) / n, max(-1.0, middle - half), min(1.0, middle + half), n, p, level)
+
+
+def share_interval(values: Sequence[bool], *, level: float = 0.95) -> tuple[float, float]:
+    """Wilson's interval of a share of yes-or-no values, which has width even where all are alike."""
+    found = stats.binomtest(sum(values), len(values)).proportion_ci(level, "wilson")
+    return float(found.low), float(found.high)
 
 
 def _tail(level: float, n: int) -> float:
