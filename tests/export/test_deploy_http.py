@@ -150,10 +150,16 @@ def test_prompts_become_conversations_by_the_template_of_training(exported: Run,
     folder = tmp_path / "export"
     shutil.copytree(exported.folder / "export" / "safetensors", folder)
     change_template(folder)
-    found, left_out = expected_answers(exported.folder, exported.plan(), folder)
+    found, left_out = expected_answers(exported.folder, exported.plan(), folder, 512)
     assert left_out == 0
     assert found[2].chat == [{"role": "user", "content": "What is 2 + 2?"}]
-    assert found[2].prompt_tokens == len(prompts_of(tiny_tokenizer())[2])
+    lengths = [len(prompt) for prompt in prompts_of(tiny_tokenizer())]
+    assert [item.prompt_tokens for item in found] == lengths
+    assert {item.room for item in found} == {exported.plan().evaluation.max_new_tokens}
+    least = min(lengths)
+    near, left_out = expected_answers(exported.folder, exported.plan(), folder, least + 2)
+    assert left_out == sum(length > least + 1 for length in lengths)
+    assert {item.room for item in near} <= {1, 2}
 
 
 def test_a_server_that_says_nothing_is_ended_in_time(exported: Run) -> None:
@@ -174,9 +180,9 @@ def test_a_server_that_hangs_or_dies_is_asked_once_and_told(monkeypatch: pytest.
             deaf.listen()
         nobody: Any = None
         server = Server(f"http://127.0.0.1:{port}/v1", "tiny", nobody, Path(), 1.0)
-        expected = [Expected(str(number), [{"role": "user", "content": "?"}], 9, "!", True) for number in range(50)]
+        expected = [Expected(str(number), [{"role": "user", "content": "?"}], 9, "!", True, 8) for number in range(50)]
         found = Findings()
-        replies = run_checks(found, server, expected, 8, 512, quiet)
+        replies = run_checks(found, server, expected, 512, quiet)
     assert replies == [None] * 50
     failed = [check["check"] for check in found.checks if not check["ok"]]
     assert failed == ["health", "models", "chat completion", "health afterwards"]
@@ -255,7 +261,7 @@ def test_replies_are_compared_with_training(
 
     monkeypatch.setattr(deploy_http, "_gaps", gaps)
     entry = {"parity": {"max_logit_difference": 1e-5}}
-    item = Expected("a", [{"role": "user", "content": "?"}], 9, "Paris.", True)
+    item = Expected("a", [{"role": "user", "content": "?"}], 9, "Paris.", True, 8)
     nothing: Any = None
     found = deploy_http._compare(Path(), nothing, "safetensors", entry, [item], [reply])
     assert (found["equal"], found["tied"], found["total"]) == (equal, tied, 1)

@@ -39,10 +39,11 @@ from transformers.models.qwen2.tokenization_qwen2 import PRETOKENIZE_REGEX
 
 from tests.tiny import CHATML, tiny_model, tiny_tokenizer
 from tunebook.errors import ExportError
-from tunebook.export.gguf import check_known, write_gguf
+from tunebook.export.gguf import write_gguf
 from tunebook.export.gguf_settings import llama3_factors, unread_settings
 from tunebook.export.gguf_tokenizer import read_vocabulary
 from tunebook.export.gguf_types import kinds_at_hand, stored_type
+from tunebook.export.known import check_known
 
 ROW = torch.tensor([[1, 5, 9, 33, 77, 101, 250, 2, 14, 60] * 5])
 SIZES = {
@@ -289,7 +290,7 @@ def test_a_way_of_cutting_that_has_no_name_is_refused() -> None:
 def test_an_unknown_architecture_is_named_with_what_works(tmp_path: Path) -> None:
     model = GPT2LMHeadModel(GPT2Config(vocab_size=400, n_embd=32, n_layer=1, n_head=2))
     with pytest.raises(ExportError, match=r"'gpt2'.*llama, mistral, qwen2, qwen3, gemma2, gemma3_text"):
-        check_known(model, tiny_tokenizer())
+        check_known(model.config, tiny_tokenizer())
 
 
 @pytest.mark.parametrize(
@@ -303,7 +304,7 @@ def test_an_unknown_architecture_is_named_with_what_works(tmp_path: Path) -> Non
 )
 def test_a_setting_that_llama_cpp_takes_for_granted_otherwise_is_refused(model: Any, named: str) -> None:
     with pytest.raises(ExportError, match=named):
-        check_known(model(), tiny_tokenizer())
+        check_known(model().config, tiny_tokenizer())
 
 
 def test_a_weight_too_large_for_float16_is_refused_by_name(tmp_path: Path) -> None:

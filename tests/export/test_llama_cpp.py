@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -90,11 +91,16 @@ def test_nothing_measured_is_not_good() -> None:
 
 
 def test_positions_spread_over_all_rows() -> None:
-    positions = _positions([[1] * 50, [2] * 3, [3] * 70])
+    lengths, kept = (1536, 3, 70), (25, 3, 25)
+    reference = replace(
+        _reference([torch.zeros(count, 5) for count in kept]), rows=[[1] * length for length in lengths]
+    )
+    positions = _positions(reference)
     assert len(positions) == 12
+    assert positions[0] == (0, 1536)  # the end of the longest row is always among them
     assert {row for row, _ in positions} >= {0, 2}
-    assert all(1 <= length <= (50, 3, 70)[row] for row, length in positions)
-    assert _positions([[5, 6]]) == [(0, 1), (0, 2)]
+    assert all(lengths[row] - kept[row] < length <= lengths[row] for row, length in positions)
+    assert _positions(_reference([torch.zeros(2, 5)])) == [(0, 2), (0, 1)]
 
 
 def test_other_tokens_of_texts_or_conversations_are_named() -> None:
@@ -108,4 +114,5 @@ def test_other_tokens_of_texts_or_conversations_are_named() -> None:
 def _reference(logits: list[torch.Tensor]) -> Reference:
     chats: list[list[int] | str] = [[1], [2], "Refused: no"]
     assert len(CHATS) == len(chats)
-    return Reference([], logits, [], [], 4, "", chats, [[7]] * 5, (2,), 2)
+    rows = [[1] * len(row) for row in logits]
+    return Reference(rows, logits, [], [], 4, "", chats, [[7]] * 5, (2,), 2)

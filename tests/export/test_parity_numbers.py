@@ -13,7 +13,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from tunebook.evaluate.generate import Answer
 from tunebook.export.check import difference
 from tunebook.export.parity import _compare_answers, _logit_faults, _logit_numbers
-from tunebook.export.reference import Reference, measure
+from tunebook.export.reference import LONGEST, TEXTS, Reference, measure
 
 
 def test_kl_is_that_of_the_export_from_the_tuned_model() -> None:
@@ -80,9 +80,21 @@ def test_the_rows_of_the_reference_stay_small_and_hold_answers() -> None:
     model, tokenizer = tiny_model(), tiny_tokenizer()
     prompts = prompts_of(tokenizer, 30)
     found = measure(model, tokenizer, prompts, NEW_TOKENS)
-    assert sum(map(len, found.rows)) <= 256
-    assert found.rows[0] == [*prompts[0], *found.answers[0].ids]
-    assert [len(row) for row in found.rows] == [len(row) for row in found.logits]
+    assert sum(map(len, found.logits)) <= 256
+    assert found.rows[1] == [*prompts[0], *found.answers[0].ids]
+    assert len(found.rows) == 1 + 30 + len(TEXTS)
+    share = 256 // len(found.rows)
+    assert [len(row) for row in found.logits] == [min(share, len(row)) for row in found.rows]
+    with torch.no_grad():
+        for row, logits in zip(found.rows, found.logits, strict=True):
+            assert torch.allclose(logits, model(torch.tensor([row])).logits[0, -len(logits) :], atol=1e-5)
+
+
+def test_one_row_is_as_long_as_the_model_takes_so_that_windows_and_rotary_scaling_show() -> None:
+    found = measure(tiny_model(max_position_embeddings=300), tiny_tokenizer(), [], NEW_TOKENS)
+    assert len(found.rows[0]) == 300
+    longer = measure(tiny_model(max_position_embeddings=4096), tiny_tokenizer(), [], NEW_TOKENS)
+    assert len(longer.rows[0]) == LONGEST
 
 
 def _reference(answers: list[Answer]) -> Reference:

@@ -79,10 +79,12 @@ def test_a_fault_that_is_no_disk_error_is_not_called_one(tmp_path: Path) -> None
 def test_what_a_killed_process_left_is_cleared_away(tmp_path: Path) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    (tmp_path / f".out.part-{gone.pid}-abcd").mkdir()
-    (tmp_path / f".out.part-{os.getpid()}-abcd").mkdir()  # somebody at work
+    kinds = (".out.part", ".check", ".deploy")
+    for kind in kinds:
+        (tmp_path / f"{kind}-{gone.pid}-abcd").mkdir()
+        (tmp_path / f"{kind}-{os.getpid()}-abcd").mkdir()  # somebody at work
     export(tmp_path / "out")
-    assert {path.name for path in tmp_path.iterdir()} == {"out", f".out.part-{os.getpid()}-abcd"}
+    assert {path.name for path in tmp_path.iterdir()} == {"out", *(f"{kind}-{os.getpid()}-abcd" for kind in kinds)}
 
 
 def test_an_export_that_was_moved_away_when_the_process_died_comes_back(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from tunebook.errors import CheckpointError, ExportError
 from tunebook.export.check import work
 from tunebook.export.deploy import compare_answers, deploy_check
 from tunebook.export.staging import damage, hashes, manifest_of
-from tunebook.export.steps import export_run
+from tunebook.export.steps import export_run, owner_of
 from tunebook.files import read_json, write_json
 from tunebook.runs.store import Run
 from tunebook.workflow.result import load_tuned, result_step
@@ -176,6 +176,14 @@ def test_an_architecture_that_gguf_does_not_know_leaves_other_formats_in_place(
         export(run)
     assert manifest_of(run.folder / "export" / "safetensors")
     assert not (run.folder / "export" / "gguf").exists()
+
+
+def test_an_export_stays_the_runs_own_when_settings_change_that_make_no_weights(exported: Run) -> None:
+    plan = exported.plan()
+    more = plan.model_copy(update={"export": plan.export.model_copy(update={"formats": ("gguf",)}), "origins": {}})
+    assert owner_of(exported.folder, more) == owner_of(exported.folder, plan)
+    slower = plan.model_copy(update={"training": plan.training.model_copy(update={"learning_rate": 1e-9})})
+    assert owner_of(exported.folder, slower) != owner_of(exported.folder, plan)
 
 
 def test_answers_part_at_a_tie_or_differ() -> None:

@@ -14,7 +14,7 @@ class Parrot:
     """Repeats what it is asked, a word at a time."""
 
     def __init__(self, name, on_piece=lambda: None):
-        self.name, self.on_piece, self.forgot = name, on_piece, 0
+        self.name, self.on_piece, self.forgot, self.chat = name, on_piece, 0, []
 
     def ask(self, text):
         if text == "too long":
@@ -22,6 +22,7 @@ class Parrot:
         for word in text.split():
             self.on_piece()
             yield f"{word} "
+        self.chat = [*self.chat, text]
 
     def tokenizer(self, text, add_special_tokens):
         return {"input_ids": text.split()}
@@ -58,6 +59,13 @@ def test_an_interrupt_breaks_the_answers_off_and_the_next_question_is_answered(c
     assert told[1:3] == [{"who": 0, "piece": "one "}, {"who": 0, "done": True, "tokens": 1, "broken": True}]
     assert told[-2] == {"who": 0, "done": True, "tokens": 2, "broken": False}
     assert parrot.forgot == 1
+
+
+def test_a_question_that_one_did_not_answer_whole_is_forgotten_by_all(capsys):
+    base = Parrot("base")
+    tuned = Parrot("tuned", lambda: os.kill(os.getpid(), signal.SIGINT) if len(base.chat) == 2 else None)
+    said(capsys, [base, tuned], {"ask": "one"}, {"ask": "two three"})
+    assert base.chat == tuned.chat == ["one"]
 
 
 def test_a_fault_is_a_sentence_and_the_conversation_goes_on(capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,16 @@ def test_the_generation_settings_stop_where_training_stopped_and_have_no_penalty
     assert not found.repetition_penalty or found.repetition_penalty == 1.0
     assert found.temperature == 0.7
     assert inner.generation_config.repetition_penalty == 1.2
+
+
+def test_settings_of_a_sampling_that_is_off_are_left_out(tmp_path: Path) -> None:
+    model = tiny_model()
+    (tmp_path / "generation_config.json").write_text('{"eos_token_id": 2, "temperature": 0.9, "top_p": 0.6}')
+    model.generation_config = GenerationConfig.from_pretrained(tmp_path)
+    write_merged(model, tiny_tokenizer(), tmp_path)
+    found = json.loads((tmp_path / "generation_config.json").read_text())
+    assert found["eos_token_id"] == 2
+    assert not {"temperature", "top_p", "do_sample"} & found.keys()
 
 
 def test_a_tokenizer_without_a_template_is_exported_with_the_one_used_in_training(tmp_path: Path) -> None:

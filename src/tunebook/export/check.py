@@ -4,7 +4,7 @@ Run in a fresh process. Loads the folder with plain Transformers (PEFT for an ad
 and writes `result.json` and `logits.safetensors` beside the request. Nothing of Tunebook touches the model here.
 
 request  {"kind", "file", "base", "quantization", "dtype", "threads", "settings",   how to load it
-          "rows": [[id]],                                            token rows whose logits are wanted
+          "rows": [[id]], "keep": [count],                           token rows; logits of their last positions
           "prompts": [[id]], "expected": [[id] or text], "max_new_tokens",   prompts to answer greedily; or, with
           "given": [text],                                                   answers to set beside the expected ones
           "chats": [[message]], "texts": [str]}                      what to render and to tokenize
@@ -83,7 +83,8 @@ def answer(model: Any, tokenizer: Any, request: dict[str, Any], out: Path) -> di
     start = time.perf_counter()
     with torch.inference_mode():
         rows = {
-            f"{number:04d}": model(torch.tensor([row])).logits[0].float() for number, row in enumerate(request["rows"])
+            f"{number:04d}": model(torch.tensor([row]), logits_to_keep=count).logits[0].float()
+            for number, (row, count) in enumerate(zip(request["rows"], request["keep"], strict=True))
         }
         save_file(rows, out / "logits.safetensors")
         ends = stops(model)
@@ -105,28 +106,44 @@ def answer(model: Any, tokenizer: Any, request: dict[str, Any], out: Path) -> di
 
 
 def greedy(model: Any, tokenizer: Any, prompts: list[list[int]], new: int) -> list[dict[str, Any]]:
-    """The most likely answers by `model.generate`, stopping at the tokens that the folder's own settings name."""
-    import torch
+    """The most likely answers by `model.generate`, stopping at the tokens that the folder's own settings name.
+
+    An answer is cut at `new` tokens and at the model's longest input, past which `model.generate` itself would go on.
+    """
     from transformers import GenerationConfig
+
+    from tunebook.evaluate.mode import longest
 
     ends = stops(model)
     settings: Any = GenerationConfig(  # type: ignore[no-untyped-call]
-        do_sample=False, max_new_tokens=new, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
+        do_sample=False, eos_token_id=ends or None, pad_token_id=ends[0] if ends else 0
     )
     model.generation_config = settings  # else generate would mix in the folder's sampling settings
-    order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
-    found: dict[int, dict[str, Any]] = {}
-    for begin in range(0, len(order), BATCH):
-        batch = order[begin : begin + BATCH]
-        width = max(len(prompts[place]) for place in batch)
-        ids = torch.tensor([[0] * (width - len(prompts[place])) + prompts[place] for place in batch])
-        mask = torch.tensor([[0] * (width - len(prompts[place])) + [1] * len(prompts[place]) for place in batch])
-        rows = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        for place, row in zip(batch, rows[:, width:].tolist(), strict=True):
+    limit = longest(model)
+    room = [new if limit is None else min(new, limit - len(prompt)) for prompt in prompts]
+    found = [{"ids": [], "text": "", "ended": False} for _ in prompts]
+    order = sorted((place for place in range(len(prompts)) if room[place] > 0), key=lambda place: -len(prompts[place]))
+    while order:
+        count = BATCH if room[order[0]] == new else 1  # the longest ones are each cut at a length of their own
+        batch, order = order[:count], order[count:]
+        rows = _most_likely(model, [prompts[place] for place in batch], settings, room[batch[0]])
+        for place, row in zip(batch, rows, strict=True):
             length = next((at for at, token in enumerate(row) if token in ends), len(row))
             text = tokenizer.decode(row[:length], skip_special_tokens=True)
             found[place] = {"ids": row[:length], "text": text, "ended": length < len(row)}
-    return [found[place] for place in range(len(prompts))]
+    return found
+
+
+def _most_likely(model: Any, prompts: list[list[int]], settings: Any, new: int) -> list[list[int]]:
+    """What follows each prompt of a batch, `new` tokens at most, stop tokens and what fills up behind them included."""
+    import torch
+
+    width = max(map(len, prompts))
+    ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
+    mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+    rows = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings, max_new_tokens=new)
+    answers: list[list[int]] = rows[:, width:].tolist()
+    return answers
 
 
 def difference(

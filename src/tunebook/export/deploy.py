@@ -5,6 +5,7 @@ run/export/deployment.json  {"verdict": "passed"/"failed", "equal", "tied", "tot
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -177,6 +178,7 @@ def reload_answers(request: dict[str, Any], samples: list[dict[str, Any]], plan:
     """What `tunebook.export.check` says in a fresh process to the prompts of `samples`."""
     request |= {
         "rows": [],
+        "keep": [],
         "prompts": [sample["prompt_ids"] for sample in samples],
         "expected": [sample.get("answer_ids") or sample["answer"] for sample in samples],
         "max_new_tokens": plan.evaluation.max_new_tokens,
@@ -185,7 +187,7 @@ def reload_answers(request: dict[str, Any], samples: list[dict[str, Any]], plan:
     }
     with (
         disk_errors(folder.parent, "The exported files are untouched."),
-        tempfile.TemporaryDirectory(prefix=".deploy-", dir=folder.parent) as scratch,
+        tempfile.TemporaryDirectory(prefix=f".deploy-{os.getpid()}-", dir=folder.parent) as scratch,
     ):
         path = Path(scratch) / "request.json"
         write_json(path, request)

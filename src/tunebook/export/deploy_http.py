@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tunebook.export.http_checks import CALLERS, Expected, Findings, Reply, run_
 from tunebook.export.modelfile import read_chat
 from tunebook.export.server import check_extra, serve
 from tunebook.export.staging import damage
-from tunebook.model.sources import load_tokenizer
+from tunebook.model.sources import load_tokenizer, model_folder
 from tunebook.plan.schema import Plan
 from tunebook.runs.store import Run
 
@@ -36,8 +37,11 @@ def deploy_test(run_folder: Path, say: Callable[[str], None]) -> dict[str, Any]:
     found.add("files", not faults, "; ".join(map(str, faults)) or "every file is the one that was exported")
     compared: dict[str, Any] = {"equal": 0, "tied": 0, "total": 0, "left_out": 0, "differences": []}
     if not faults:
-        expected, left_out = expected_answers(run_folder, plan, folder)
-        replies = _serve_and_ask(found, run_folder.name, folder, entry, plan, expected, say)
+        limit = _limit(run_folder, plan, folder)
+        expected, left_out = expected_answers(run_folder, plan, folder, limit)
+        replies = _serve_and_ask(
+            found, run_folder.name, folder, entry, limit - plan.evaluation.max_new_tokens, expected, say
+        )
         if replies:
             compared = _compare(run_folder, plan, kind, entry, expected, replies) | {"left_out": left_out}
             _judge(found, expected, replies, compared)
@@ -63,7 +67,7 @@ def _serve_and_ask(
     name: str,
     folder: Path,
     entry: dict[str, Any],
-    plan: Plan,
+    longest: int,
     expected: list[Expected],
     say: Callable[[str], None],
 ) -> list[Reply | None]:
@@ -71,7 +75,7 @@ def _serve_and_ask(
     say(f"Starting a server on {folder} ...")
     try:
         with serve(folder, name, file=entry["parity"].get("file", "")) as server:
-            replies = run_checks(found, server, expected, plan.evaluation.max_new_tokens, _longest(folder, plan), say)
+            replies = run_checks(found, server, expected, max(64, longest), say)
             child = server.child
     except ExportError as error:
         found.add("start", False, str(error))
@@ -92,8 +96,10 @@ def _judge(found: Findings, expected: list[Expected], replies: list[Reply | None
     found.add("answers as in training", not compared["differences"], detail)
 
 
-def expected_answers(run_folder: Path, plan: Plan, folder: Path) -> tuple[list[Expected], int]:
-    """The held-out prompts as conversations, with the tuned model's answers, and how many could not be turned back.
+def expected_answers(run_folder: Path, plan: Plan, folder: Path, limit: int) -> tuple[list[Expected], int]:
+    """The held-out prompts as conversations, with the tuned model's answers, and how many are left out.
+
+    Left out is what cannot be turned back into a conversation, or fills the model's longest input of `limit` tokens.
 
     The base's own tokenizer turns them back, not the exported one: a wrong exported template must show.
     """
@@ -105,9 +111,10 @@ def expected_answers(run_folder: Path, plan: Plan, folder: Path) -> tuple[list[E
     samples = read_samples(run_folder)
     for sample in samples:
         chat = read_chat(tokenizer, sample["prompt"])
-        if chat is not None:
-            length = len(sample["prompt_ids"])
-            found.append(Expected(str(sample["id"]), chat, length, sample["answer"], bool(sample["ended"])))
+        length = len(sample["prompt_ids"])
+        room = min(plan.evaluation.max_new_tokens, limit - length)
+        if chat is not None and room > 0:
+            found.append(Expected(str(sample["id"]), chat, length, sample["answer"], bool(sample["ended"]), room))
     return found, len(samples) - len(found)
 
 
@@ -160,15 +167,17 @@ def _gaps(
     return [(answer["difference"] or {}).get("gap") for answer in answers]
 
 
-def _longest(folder: Path, plan: Plan) -> int:
-    """Tokens that the model takes in all, less the longest answer."""
+def _limit(run_folder: Path, plan: Plan, folder: Path) -> int:
+    """Tokens that the model takes in all; where no configuration says it, those of the plan's longest example."""
     from transformers import AutoConfig
 
-    try:
-        limit = AutoConfig.from_pretrained(folder).get_text_config().max_position_embeddings
-    except (OSError, ValueError, AttributeError):  # a GGUF folder has no config of its own
-        limit = plan.data.max_length + plan.evaluation.max_new_tokens
-    return max(64, int(limit) - plan.evaluation.max_new_tokens)
+    places = [folder]
+    with suppress(ModelError):  # a GGUF folder has no config of its own
+        places.append(model_folder(plan.model.name, run_folder))
+    for place in places:
+        with suppress(OSError, ValueError, AttributeError):
+            return int(AutoConfig.from_pretrained(place).get_text_config().max_position_embeddings)
+    return plan.data.max_length + plan.evaluation.max_new_tokens
 
 
 def _sentence(failed: list[str], compared: dict[str, Any]) -> str:

@@ -30,14 +30,6 @@ from tunebook.export.weights import merged_tensors
 Array = npt.NDArray[Any]
 
 
-def check_known(model: Any, tokenizer: Any) -> None:
-    """ExportError, before anything is written, when this architecture or tokenizer cannot be put into GGUF here."""
-    config = base_of(model).config
-    family_of(config)
-    refuse_settings(config)
-    read_vocabulary(tokenizer, config.vocab_size)
-
-
 def write_gguf(model: Any, tokenizer: Any, path: Path, kind: Kind, name: str) -> None:
     """Write `model` (plain or with adapters, which are merged) to `path`. The same model gives the same bytes.
 

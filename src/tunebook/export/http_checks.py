@@ -20,13 +20,17 @@ Chat = list[dict[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A conversation, how many tokens its prompt had in training, and the tuned model's answer to it."""
+    """A conversation, how many tokens its prompt had in training, and the tuned model's answer to it.
+
+    `room`: how many tokens the answer may have, by the plan and by what the model takes in all.
+    """
 
     id: str
     chat: Chat
     prompt_tokens: int
     answer: str
     ended: bool
+    room: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,29 +127,30 @@ def run_checks(
     found: Findings,
     server: Server,
     expected: Sequence[Expected],
-    new_tokens: int,
     longest: int,
     say: Callable[[str], None],
 ) -> list[Reply | None]:
-    """Make every check on a running server; returns its reply to each expected conversation."""
+    """Make every check on a running server; returns its reply to each expected conversation.
+
+    `longest`: tokens of a prompt that the server must take.
+    """
     client = Client(server)
     found.measured["seconds_to_ready"] = round(server.seconds_to_ready, 1)
     found.attempt("health", lambda: (server.healthy(), "/health answers"))
     found.attempt("models", lambda: _lists(client))
     say("Asking the held-out prompts over HTTP ...")
-    replies = _replies(found, client, expected, new_tokens)
+    replies = _replies(found, client, expected)
     if None in replies:  # it died or hangs: nothing more is to be learnt from it, and each question would take its time
         found.add("health afterwards", server.healthy(), "/health after the answer that did not come")
         return replies
     _measure(found, [reply for reply in replies if reply])
     if replies:
-        found.attempt("streaming", lambda: _streams(found, client, expected[0], replies[0], new_tokens))
+        found.attempt("streaming", lambda: _streams(found, client, expected[0], replies[0]))
     say("A long prompt, bad requests, eight callers at once ...")
     found.attempt("long prompt", lambda: _takes_long(client, min(LONG_TOKENS, longest - 16)))
     found.attempt("bad requests", lambda: _refuses_bad(client, server))
     if expected:
-        tokens = min(CALLER_TOKENS, new_tokens)
-        found.attempt(f"{CALLERS} callers at once", lambda: _serves_many(found, client, expected, replies, tokens))
+        found.attempt(f"{CALLERS} callers at once", lambda: _serves_many(found, client, expected, replies))
     found.measured["memory_bytes"] = server.memory()
     found.attempt("health afterwards", lambda: (server.healthy(), "/health answers after all of it"))
     return replies
@@ -161,12 +166,12 @@ def _lists(client: Client) -> tuple[bool, str]:
     return client.model.partition(":")[0] in models, f"/v1/models lists {', '.join(models) or 'nothing'}"
 
 
-def _replies(found: Findings, client: Client, expected: Sequence[Expected], new_tokens: int) -> list[Reply | None]:
+def _replies(found: Findings, client: Client, expected: Sequence[Expected]) -> list[Reply | None]:
     """A reply to each conversation; none from the first one on that the server does not answer."""
     replies: list[Reply | None] = []
     for item in expected:
         try:
-            replies.append(client.ask(item.chat, new_tokens))
+            replies.append(client.ask(item.chat, item.room))
         except Exception as error:  # the client may raise anything; it is a finding
             found.add("chat completion", False, f"{item.id}: {type(error).__name__}: {str(error)[:300]}")
             break
@@ -184,8 +189,8 @@ def _measure(found: Findings, replies: list[Reply]) -> None:
         }
 
 
-def _streams(found: Findings, client: Client, item: Expected, plain: Reply | None, new_tokens: int) -> tuple[bool, str]:
-    reply = client.stream(item.chat, new_tokens)
+def _streams(found: Findings, client: Client, item: Expected, plain: Reply | None) -> tuple[bool, str]:
+    reply = client.stream(item.chat, item.room)
     found.measured["first_token_seconds"] = round(reply.first_token, 3)
     same = plain is not None and reply.finish == plain.finish and _letters(reply.text) == _letters(plain.text)
     detail = "the pieces make up the plain answer" if same else f"streamed {reply.text[:60]!r}, {reply.finish}"
@@ -231,16 +236,20 @@ def _refuses_bad(client: Client, server: Server) -> tuple[bool, str]:
 
 
 def _serves_many(
-    found: Findings, client: Client, expected: Sequence[Expected], replies: Sequence[Reply | None], tokens: int
+    found: Findings, client: Client, expected: Sequence[Expected], replies: Sequence[Reply | None]
 ) -> tuple[bool, str]:
-    """Each of eight callers must get the beginning of what a single caller got."""
+    """Each of eight callers must get the beginning of what a single caller got, and as many tokens of it."""
     asked = [place % len(expected) for place in range(CALLERS)]
+    rooms = [min(CALLER_TOKENS, expected[place].room) for place in asked]
     started = time.perf_counter()
     with ThreadPoolExecutor(CALLERS) as pool:
-        many = list(pool.map(lambda place: client.ask(expected[place].chat, tokens), asked))
+        many = list(pool.map(lambda place, room: client.ask(expected[place].chat, room), asked, rooms))
     seconds = time.perf_counter() - started
     alone = [replies[place] for place in asked]
-    same = sum(one is not None and same_start(reply.text, one.text) for reply, one in zip(many, alone, strict=True))
+    same = sum(
+        one is not None and same_start(reply.text, one.text) and reply.tokens == min(room, one.tokens)
+        for reply, one, room in zip(many, alone, rooms, strict=True)
+    )
     found.measured |= {
         "callers": CALLERS,
         "callers_tokens_per_second": round(sum(reply.tokens for reply in many) / seconds, 1),

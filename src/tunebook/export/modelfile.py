@@ -55,7 +55,7 @@ def write_modelfile(tokenizer: Any, weights: str, stops: Sequence[str]) -> str:
         if frame.default_system is not None:
             lines += [f'SYSTEM """{frame.default_system}"""']
     lines += [f'PARAMETER stop "{stop}"' for stop in stops if '"' not in stop]
-    lines += ["PARAMETER temperature 0"]
+    lines += ["PARAMETER temperature 0", "PARAMETER repeat_penalty 1"]  # Ollama's own is 1.1
     return "\n".join(lines) + "\n"
 
 

@@ -7,6 +7,7 @@ token ids of rendered conversations and of plain texts, and the stop tokens.
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -69,7 +70,7 @@ class How:
 def compare(reference: Reference, folder: Path, how: How | None = None) -> Parity:
     """Load `folder` in a fresh process and compare. ExportError when it cannot be loaded there or takes too long."""
     how = how or How()
-    with tempfile.TemporaryDirectory(prefix=".check-", dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".check-{os.getpid()}-", dir=folder.parent) as scratch:
         result, logits = _ask(reference, folder, how, Path(scratch))
     numbers = _logit_numbers(reference.logits, logits)
     where = _compare_text(reference, result, how)
@@ -133,6 +134,7 @@ def _ask(reference: Reference, folder: Path, how: How, scratch: Path) -> tuple[d
         "settings": how.settings,
         "threads": torch.get_num_threads(),
         "rows": reference.rows,
+        "keep": [len(row) for row in reference.logits],
         "prompts": reference.prompts,
         "expected": [list(answer.ids) for answer in reference.answers],
         "max_new_tokens": reference.max_new_tokens,

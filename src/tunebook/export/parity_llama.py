@@ -7,6 +7,7 @@ conversations. Told: answers that changed. llama.cpp computes in other precision
 from __future__ import annotations
 
 import importlib.util
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def compare_llama(reference: Reference, folder: Path, file: str, exact: bool) ->
     """Load `folder/file` in llama.cpp in a fresh process and compare. ExportError when it cannot be loaded there."""
     from safetensors.torch import load_file
 
-    positions = _positions(reference.rows)
+    positions = _positions(reference)
     request = {
         "file": file,
         "context": 512 + max(map(len, [*reference.rows, *reference.prompts])) + reference.max_new_tokens,
@@ -43,7 +44,7 @@ def compare_llama(reference: Reference, folder: Path, file: str, exact: bool) ->
         "chats": CHATS,
         "texts": TEXTS,
     }
-    with tempfile.TemporaryDirectory(prefix=".check-", dir=folder.parent) as scratch:
+    with tempfile.TemporaryDirectory(prefix=f".check-{os.getpid()}-", dir=folder.parent) as scratch:
         path = Path(scratch) / "request.json"
         write_json(path, request)
         arguments = [str(folder), str(path)]
@@ -65,9 +66,13 @@ def compare_llama(reference: Reference, folder: Path, file: str, exact: bool) ->
     return Parity(not where, numbers, tuple(where), warnings)
 
 
-def _positions(rows: list[list[int]]) -> list[tuple[int, int]]:
-    """(row, how many of its tokens come before), spread evenly over all rows."""
-    every = [(number, length) for number, row in enumerate(rows) for length in range(1, len(row) + 1)]
+def _positions(reference: Reference) -> list[tuple[int, int]]:
+    """(row, how many of its tokens come before) of some positions with logits, spread evenly, from each row's end."""
+    every = [
+        (number, length)
+        for number, (row, logits) in enumerate(zip(reference.rows, reference.logits, strict=True))
+        for length in range(len(row), len(row) - len(logits), -1)
+    ]
     return every[:: max(1, len(every) // POSITIONS)][:POSITIONS]
 
 
@@ -76,7 +81,7 @@ def _numbers(reference: Reference, positions: list[tuple[int, int]], found: torc
     for (row, length), theirs in zip(positions, found.double(), strict=True):
         known = ~theirs.isnan()
         if known.any():
-            mine = reference.logits[row][length - 1].double().log_softmax(-1)
+            mine = reference.logits[row][length - 1 - len(reference.rows[row])].double().log_softmax(-1)
             theirs = theirs - theirs[known].logsumexp(0)
             divergence.append(float((mine.exp() * (mine - theirs))[known].sum()))
             top.append(int(theirs.nan_to_num(-1e9).argmax() == mine.argmax()))

@@ -10,12 +10,13 @@ import torch
 
 from tunebook.data.template import chat_template
 from tunebook.evaluate.generate import Answer, generate, stop_token_ids
-from tunebook.evaluate.mode import device_of, reading
+from tunebook.evaluate.mode import device_of, longest, reading
 from tunebook.export.check import render
 from tunebook.export.gguf_tokenizer import end_of_turn
 
 POSITIONS = 256
 LOGIT_BYTES = 64_000_000
+LONGEST = 1536  # tokens of a row: beyond the windows of Gemma 3, and where rotary scaling shows
 
 CHATS: list[list[dict[str, str]]] = [
     [{"role": "user", "content": "What is the capital of France?"}],
@@ -31,7 +32,10 @@ TEXTS = ["Hello world", "price: 1234.5 €", "  two  spaces\n\nand\ttabs", "naï
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the tuned model in memory says: token rows with their logits (float32, on the CPU), prompts and answers."""
+    """What the tuned model in memory says to token rows, prompts, conversations and texts.
+
+    `logits`: of each row those at its last positions, [positions, vocabulary], float32, on the CPU.
+    """
 
     rows: list[list[int]]
     logits: list[torch.Tensor]
@@ -49,9 +53,10 @@ def measure(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_ne
     """Ask the tuned model in memory once; any number of exports can then be compared with it."""
     asked = [list(prompt) for prompt in prompts]
     answers = generate(model, tokenizer, asked, max_new_tokens=max_new_tokens)
-    rows = _rows(tokenizer, asked, answers, model.config.get_text_config().vocab_size)
+    rows = _rows(tokenizer, asked, answers, min(LONGEST, longest(model) or LONGEST))
+    share = max(4, min(POSITIONS, LOGIT_BYTES // (4 * model.config.get_text_config().vocab_size)) // len(rows))
     with reading(model):
-        logits = [model(torch.tensor([row], device=device_of(model))).logits[0].float().cpu() for row in rows]
+        logits = [last_logits(model, row, share) for row in rows]
     template = chat_template(tokenizer)
     return Reference(
         rows,
@@ -67,14 +72,16 @@ def measure(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_ne
     )
 
 
-def _rows(tokenizer: Any, prompts: list[list[int]], answers: list[Answer], vocabulary: int) -> list[list[int]]:
-    """Prompts with their answers, and the fixed texts, cut to a number of positions whose logits stay small."""
-    left = max(8, min(POSITIONS, LOGIT_BYTES // (4 * vocabulary)))
-    texts = [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
-    rows = []
-    for row in [[*prompt, *answer.ids] for prompt, answer in zip(prompts, answers, strict=True)] + texts:
-        row = row[: min(left, POSITIONS // 2)]
-        if row:
-            rows.append(row)
-            left -= len(row)
-    return rows
+def last_logits(model: Any, row: list[int], count: int) -> torch.Tensor:
+    """Logits [positions, vocabulary] at the last `count` positions of a row, or at all of a shorter one."""
+    logits: torch.Tensor = model(torch.tensor([row], device=device_of(model)), logits_to_keep=count).logits
+    return logits[0].float().cpu()
+
+
+def _rows(tokenizer: Any, prompts: list[list[int]], answers: list[Answer], limit: int) -> list[list[int]]:
+    """All that follows in one row of `limit` tokens; then prompts with their answers, and the fixed texts."""
+    rows = [[*prompt, *answer.ids] for prompt, answer in zip(prompts, answers, strict=True)]
+    rows += [tokenizer(text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+    rows = [row[:limit] for row in rows if row]
+    every = [token for row in rows for token in row]
+    return [(every * (limit // len(every) + 1))[:limit], *rows]

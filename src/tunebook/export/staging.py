@@ -177,7 +177,8 @@ def _swap(aside: Path, target: Path) -> None:
 
 def _tidy(target: Path) -> None:
     """Clear away what a killed process left beside `target`; an export that it had moved away comes back."""
-    for part in target.parent.glob(f".{target.name}.part-*"):
+    left = (f".{target.name}.part-*", ".check-*", ".deploy-*")  # what is written, and what was asked of it
+    for part in (path for pattern in left for path in target.parent.glob(pattern)):
         owner = part.name.split("-")[-2]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
             shutil.rmtree(part, ignore_errors=True)

@@ -17,24 +17,26 @@ from tunebook.evaluate.mode import base_of
 from tunebook.export.card import indicators_of, licence_of, plan_text, shown_name, write_card
 from tunebook.export.deploy import deploy_check as deploy_check
 from tunebook.export.deploy import read_samples
-from tunebook.export.gguf import check_known, write_gguf
+from tunebook.export.gguf import write_gguf
 from tunebook.export.gguf_settings import unread_settings
 from tunebook.export.gguf_tokenizer import READ_AS_GPT2, read_vocabulary
 from tunebook.export.gguf_types import kinds_at_hand
+from tunebook.export.known import check_known
 from tunebook.export.modelfile import write_modelfile
 from tunebook.export.parity import How, Parity, compare, refuse
 from tunebook.export.parity_llama import compare_llama, installed
 from tunebook.export.reference import Reference, measure
 from tunebook.export.staging import check_space, check_target, disk_errors, manifest_of, staged
 from tunebook.export.weights import merged_tensors, weights_size, write_adapter, write_merged
-from tunebook.files import read_json, write_json, write_text
+from tunebook.files import read_json, to_json, write_json, write_text
 from tunebook.model.sources import model_folder, weights_sha256
-from tunebook.plan.files import dump_plan
+from tunebook.plan.files import values_by_path
 from tunebook.plan.schema import Plan
 
 PROMPTS = 4  # answered in the parity check of a run; its deployment test answers them all
 ALL_PROMPTS = 20  # answered, at full length, in that of an export by hand, which no deployment test follows
 NEW_TOKENS = 32
+_MAKES_WEIGHTS = ("model.", "data.", "training.", "lora.")  # how paths of the plan begin that do
 
 Progress = Callable[[int, int], None]
 
@@ -89,7 +91,7 @@ def export_format(
     """Write one format to `target`, load it again in a fresh process, and put it in place only if it is the same."""
     check_target(target, owner_of(run_folder, plan))
     if kind == "gguf":
-        check_known(model, tokenizer)
+        check_known(base_of(model).config, tokenizer)
     if kind != "adapter":
         check_space(target, weights_size(merged_tensors(model)))
     manifest: dict[str, Any] = {"kind": kind}
@@ -130,8 +132,9 @@ def remember(run_folder: Path, kind: str, target: Path) -> dict[str, Any]:
 
 
 def owner_of(run_folder: Path, plan: Plan) -> str:
-    """Whose export it is: the run's name and the hash of its plan."""
-    return f"{run_folder.name} {hashlib.sha256(dump_plan(plan).encode()).hexdigest()[:16]}"
+    """Whose export it is: the run's name and the hash of what made its weights in the plan."""
+    made = {path: value for path, value in values_by_path(plan).items() if path.startswith(_MAKES_WEIGHTS)}
+    return f"{run_folder.name} {hashlib.sha256(to_json(made).encode()).hexdigest()[:16]}"
 
 
 def _write_safetensors(folder: Path, run_folder: Path, plan: Plan, model: Any, tokenizer: Any) -> None:

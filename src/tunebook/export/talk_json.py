@@ -39,8 +39,12 @@ def speak(talkers: Sequence[Talker], lines: Iterable[str] = sys.stdin) -> None:
             for talker in talkers:
                 talker.forget()
         elif text := str(asked.get("ask") or "").strip():
+            before = [talker.chat for talker in talkers]
             for who, talker in enumerate(talkers):
                 _answer(who, talker, text, broken)
+            if broken.is_set():  # nobody keeps the question, so that all go on from the same conversation
+                for talker, chat in zip(talkers, before, strict=True):
+                    talker.chat = chat
         else:
             _tell(error="This is nothing that can be asked.")
         _tell(idle=True)

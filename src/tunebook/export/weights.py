@@ -82,7 +82,9 @@ def write_generation_config(model: Any, tokenizer: Any, folder: Path) -> None:
 
     base = base_of(model).generation_config
     stops = list(stop_token_ids(model, tokenizer))
-    kept = {name: getattr(base, name, None) for name in ("do_sample", "temperature", "top_k", "top_p", "min_p")}
+    # without do_sample the others say nothing, and Transformers refuses to write them
+    names = ("do_sample", "temperature", "top_k", "top_p", "min_p") if base.do_sample else ()
+    kept = {name: getattr(base, name, None) for name in names}
     GenerationConfig(  # type: ignore[no-untyped-call]
         bos_token_id=base.bos_token_id,
         eos_token_id=stops[0] if len(stops) == 1 else stops or None,
