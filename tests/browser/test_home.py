@@ -12,7 +12,7 @@ from tunebook.plan.files import make_plan, save_plan
 from tunebook.queue.entries import enqueue, entries
 from tunebook.runs.events import EventWriter
 from tunebook.runs.lock import hold_lock
-from tunebook.runs.store import create_run, list_runs
+from tunebook.runs.store import create_run, list_runs, remove_run
 
 pytestmark = pytest.mark.heavy
 LISTENS = """
@@ -116,6 +116,72 @@ def test_a_sweep_is_put_into_the_queue_and_a_run_taken_out_of_it(page, studio):
     page.get_by_role("button", name="Take rank-2 out of the queue").click()
     page.get_by_role("button", name="Take rank-2 out of the queue").wait_for(state="detached")
     assert [entry.run.name for entry in entries(studio.folder / "runs")] == ["rank-1", "rank-3"]
+
+
+def look_again(page):
+    """As when the window is turned to again."""
+    page.evaluate("() => { dispatchEvent(new Event('focus')); }")
+
+
+def test_the_plan_that_was_chosen_stays_chosen_when_a_newer_one_comes(page, studio):
+    for name in ("one.yaml", "two.yaml"):
+        save_plan(plan(), studio.folder / name)
+    page.goto(studio.base)
+    page.get_by_text("Add a plan, or a sweep").click()
+    page.locator("#add-plan").select_option("one.yaml")
+    save_plan(plan(), studio.folder / "three.yaml")
+    look_again(page)
+    page.locator("#add-plan option", has_text="three.yaml").wait_for(state="attached")
+    assert page.locator("#add-plan").input_value() == "one.yaml"
+
+
+def test_a_plan_that_is_being_checked_is_not_added_again(page, studio):
+    held = []
+    page.route(
+        "**/api/queue", lambda route: held.append(route) if route.request.method == "POST" else route.continue_()
+    )
+    save_plan(plan(), studio.folder / "one.yaml")
+    page.goto(studio.base)
+    page.get_by_text("Add a plan, or a sweep").click()
+    page.locator("#add-plan option").wait_for(state="attached")
+    page.get_by_role("button", name="Add 1 run").click()
+    page.get_by_role("button", name="Checking").wait_for()
+    with page.expect_response("**/api/queue"):
+        look_again(page)
+    page.locator("#add-name").press("Enter")
+    assert page.locator("#add-go").is_disabled()
+    held[0].fulfill(status=201, json={"added": ["one-1"]})
+    page.get_by_text("Added one-1.").wait_for()
+    page.get_by_role("button", name="Add 1 run").wait_for()
+    assert len(held) == 1
+
+
+def test_the_focus_stays_in_the_queue_when_the_lists_change(page, studio):
+    enqueue(create_run("alpha-1", studio.folder / "runs", plan()))
+    page.goto(studio.base)
+    page.locator("#runs a", has_text="alpha-1").wait_for()
+    page.locator("#queue a", has_text="alpha-1").focus()
+    enqueue(create_run("beta-1", studio.folder / "runs", plan()))
+    page.locator("#runs a", has_text="beta-1").wait_for()
+    look_again(page)
+    page.locator("#queue a", has_text="beta-1").wait_for()
+    assert page.evaluate("() => document.activeElement.closest('#queue a')?.textContent") == "alpha-1"
+
+
+def test_a_run_that_was_removed_while_the_studio_was_away_goes_from_the_list(page, studio):
+    run = create_run("alpha-1", studio.folder / "runs", plan())
+    page.goto(studio.base)
+    page.locator("#runs a", has_text="alpha-1").wait_for()
+    cookie = next(item for item in page.context.cookies() if item["name"].startswith("tunebook"))
+    studio.end()
+    page.get_by_text("Waiting for the studio").wait_for()
+    remove_run(run)
+    studio.start()
+    page.locator("#line", has_text="it holds the key to this page").wait_for(timeout=20_000)
+    page.context.add_cookies([{**cookie, "value": studio.address.split("token=")[1]}])
+    page.locator("#runs a", has_text="alpha-1").wait_for(state="detached", timeout=20_000)
+    assert names(page) == ["done-1"]
+    page.faults.clear()  # the browser says itself that nothing answered
 
 
 def test_what_cannot_be_queued_is_said(page, studio):

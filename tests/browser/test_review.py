@@ -45,6 +45,26 @@ def test_a_fixed_answer_is_kept_and_a_verdict_can_be_taken_anew(page, studio):
     page.get_by_text("1 verdict:").wait_for()
 
 
+def test_a_pair_that_is_judged_again_keeps_its_note_and_its_fix(page, studio):
+    page.goto(f"{studio.base}/runs/done-1/review")
+    page.locator(".question").wait_for()
+    page.keyboard.press("b")
+    page.locator("#note").fill("too long")
+    page.locator("#note").press("Tab")
+    page.keyboard.press("f")
+    page.locator(".fixing textarea").fill("As it should be")
+    page.keyboard.press("Control+Enter")
+    page.locator(".judge", has_text="A is better").wait_for()
+    for key in ("u", "u", "a"):
+        page.keyboard.press(key)
+    page.locator(".told").wait_for()
+    rows = (studio.folder / "runs/done-1/reviews.jsonl").read_text().splitlines()
+    first, last = json.loads(rows[0]), json.loads(rows[-1])
+    assert first["verdict"] != last["verdict"]
+    assert (last["action"], last["fixed"], last["note"]) == ("fix", "As it should be", "too long")
+    assert page.locator("#note").input_value() == "too long"
+
+
 def test_a_pair_that_another_tab_judged_meanwhile_is_left_as_it_is(page, studio):
     page.goto(f"{studio.base}/runs/done-1/review")
     page.locator(".question").wait_for()

@@ -40,6 +40,20 @@ def test_an_answer_that_does_not_fit_is_named_and_the_others_are_kept(give):
     assert {fault["id"] for fault in answer["faults"]} == {"learning-rate", "nothing"}
 
 
+def test_an_answer_that_does_not_fit_takes_no_earlier_one_with_it(give, client):
+    page = "phase-2-dataset-preparation"
+    give({"max-length": "2048"}, page)
+    told = give({"max-length": "99999999", "seed": "7"}, page).json()
+    assert [fault["id"] for fault in told["faults"]] == ["max-length"]
+    assert told["values"] == {"max-length": "2048", "seed": "7"}
+    assert client.get(f"/api/pages/{page}/answers").json()["values"] == told["values"]
+    custom = "what-warmup-strategy-will-you-use"
+    give({custom: "Linear warmup (gradual increase)"})
+    told = give({custom: "no such thing", f"{custom}.custom": "0:0, 0.1:1"}).json()
+    assert {fault["id"] for fault in told["faults"]} == {custom, f"{custom}.custom"}
+    assert told["values"] == {custom: "Linear warmup (gradual increase)"}
+
+
 def test_an_empty_answer_is_taken_back_and_a_follow_up_goes_with_its_option(give):
     custom = "what-warmup-strategy-will-you-use"
     said = give({custom: "Custom schedule", f"{custom}.custom": "0:0, 0.1:1"}).json()

@@ -55,6 +55,16 @@ def test_the_queue_is_listed_in_its_order_with_what_the_sweep_set(ask, queued, p
     assert found["working"] is False
 
 
+def test_why_a_run_could_not_begin_is_said_once_nothing_works_on_the_queue(ask, queued, place):
+    (place.runs / "rate-1" / "run.log").write_text("A warning.\nThe plan does not fit.\n  lora.rank: too much\n")
+    found = ask("GET", "queue").json()
+    reasons = {row["name"]: row["reason"] for row in found["runs"]}
+    assert reasons == {"rate-2": "", "rate-1": "The plan does not fit. lora.rank: too much"}
+    (place.runs / ".queue").mkdir()
+    with hold_lock(place.runs / ".queue"):  # it may be beginning now
+        assert {row["reason"] for row in ask("GET", "queue").json()["runs"]} == {""}
+
+
 def test_a_finished_run_of_the_queue_is_shown_for_a_day(ask, queued, place, monkeypatch):
     events = EventWriter(place.runs / "rate-2" / "events.jsonl")
     events.emit("run", state="started", reason="")

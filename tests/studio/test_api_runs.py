@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from tests.studio.conftest import CHANGE, plan
 from tunebook.files import write_json
+from tunebook.plan.files import make_plan, save_plan, values_by_path
 from tunebook.runs.events import EventWriter
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.metrics import columns
 from tunebook.runs.status import read_status
 from tunebook.runs.store import create_run
+from tunebook.studio import api_work
 from tunebook.studio.live import Live
 
 
@@ -154,11 +157,45 @@ def test_a_running_run_is_asked_to_stop_through_its_folder(client, place):
     assert json.loads((place.runs / "broken-1" / "stop.json").read_text())["discard"] is True
 
 
-def test_resume_starts_the_command_in_a_session_of_its_own(client, monkeypatch):
+@pytest.fixture
+def resume(client, place, monkeypatch):
+    """Ask for broken-1 to go on with a plan of these values; the answer, and the runs that were started."""
+
+    def resume(**training):
+        base = {"model": {"name": "owner/base"}, "data": {"path": "/rows.jsonl"}}
+        save_plan(make_plan(base | {"training": training}), place.runs / "broken-1" / "plan.yaml")
+        return client.post("/api/runs/broken-1/resume", headers=CHANGE, content="{}"), started
+
     started = []
     monkeypatch.setattr("tunebook.workflow.start.start_detached", lambda run: started.append(run.name) or 1)
-    assert client.post("/api/runs/broken-1/resume", headers=CHANGE, content="{}").status_code == 202
+    return resume
+
+
+def test_resume_starts_the_command_in_a_session_of_its_own(resume):
+    answer, started = resume()
+    assert answer.status_code == 202
     assert started == ["broken-1"]
+
+
+def test_a_run_that_cannot_go_on_with_its_plan_is_not_started_and_says_why(resume, client, place):
+    run = place.run("broken-1")
+    _, started = resume(learning_rate=1e-4)
+    write_json(run.folder / "data" / "started.json", values_by_path(run.plan()))
+    started.clear()
+    answer, started = resume(learning_rate=2e-4)
+    assert answer.status_code == 409
+    assert answer.json()["error"]["faults"] == [{"where": "training.learning_rate", "message": "was 0.0001, is 0.0002"}]
+    (run.folder / "plan.yaml").write_text("model: [")
+    assert client.post("/api/runs/broken-1/resume", headers=CHANGE, content="{}").status_code == 409
+    assert started == []
+
+
+def test_a_run_under_the_name_of_one_that_was_removed_has_none_of_its_work(client, place):
+    api_work._started[str(place.run("done-1").folder)] = api_work.Work("export", SimpleNamespace(poll=lambda: 0), 0)
+    assert client.get("/api/runs/done-1/work").json()["work"]["state"] == "done", "without its log, too"
+    client.request("DELETE", "/api/runs/done-1", headers=CHANGE, content="{}")
+    create_run("done-1", place.runs, plan())
+    assert client.get("/api/runs/done-1/work").json()["work"] is None
 
 
 @pytest.mark.slow

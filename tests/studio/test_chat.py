@@ -57,8 +57,10 @@ def test_the_child_is_told_which_run_and_checkpoint(client, place):
 def test_a_version_is_talked_with_under_its_name(client, place):
     folder = place.runs / ".versions" / "house@1"
     write_json(folder / "version.json", {"format": 1, "run": "done-1"})
-    with talk(client, "house@1") as socket:
-        assert socket.receive_json()["argv"] == [f"--runs={place.runs}", "--", "house@1"]
+    write_json(folder.parent / "house.json", {"format": 1, "line": [1], "log": []})
+    for name in ("house@1", "house"):
+        with talk(client, name) as socket:
+            assert socket.receive_json()["argv"] == [f"--runs={place.runs}", "--", "house@1"]
     with talk(client, "house@2") as socket:
         assert "There is no version 'house@2'" in socket.receive_json()["gone"]
 
@@ -97,7 +99,7 @@ def test_a_stranger_gets_no_conversation(client):
 
 def test_the_studio_loads_no_torch():
     code = (
-        "import sys, tunebook.studio.app, tunebook.studio.serve\n"
+        "import sys, tunebook.studio.app, tunebook.studio.serve, tunebook.workflow.inputs\n"  # the last for a resume
         "print([name for name in ('torch', 'transformers', 'scipy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -86,9 +86,13 @@ def test_several_runs_come_through_one_socket(connect):
 def test_the_list_comes_whole_and_then_by_its_changes(connect, place):
     with connect() as socket:
         socket.send_json({"list": True})
-        assert {row["name"] for row in socket.receive_json()["list"]} == {"done-1", "broken-1"}
+        whole = socket.receive_json()
+        assert {row["name"] for row in whole["list"]} == {"done-1", "broken-1"}
+        assert whole["all"] is True, "a tab that was away lets go of what is gone"
         create_run("new-1", place.runs, plan())
-        assert [row["name"] for row in socket.receive_json()["list"]] == ["new-1"]
+        change = socket.receive_json()
+        assert [row["name"] for row in change["list"]] == ["new-1"]
+        assert "all" not in change
 
 
 def test_a_removed_run_is_said_to_be_gone(connect, client):
@@ -106,6 +110,16 @@ def test_a_removed_run_is_said_to_be_gone(connect, client):
                 message["gone"] if "list" in message else []
             )
     assert gone == ["done-1", "done-1"]
+
+
+def test_a_run_that_was_removed_while_the_studio_was_away_is_said_to_be_gone(connect):
+    with connect() as socket:
+        socket.send_json({"runs": {"removed-1": 120, "done-1": 0}})
+        seen = {}
+        while set(seen) != {"removed-1", "done-1"}:
+            message = socket.receive_json()
+            seen[message["run"]] = message.get("gone", False)
+    assert seen == {"removed-1": True, "done-1": False}
 
 
 def test_answers_given_in_another_tab_are_told(connect, client):

@@ -53,6 +53,13 @@ def test_a_wrong_token_answers_401(stranger):
     assert stranger.get("/api/runs?token=").status_code == 401
 
 
+@pytest.mark.parametrize("other", ['g_state={"i_l":0}', "a[b]=c", "no equals sign", "=", 'quoted="half', "é=🙂"])
+def test_a_cookie_of_another_server_that_cannot_be_read_hides_no_key(stranger, other):
+    for cookie in (f"{other}; tunebook={TOKEN}", f"tunebook={TOKEN}; {other}"):
+        assert stranger.get("/api/runs", headers={"cookie": cookie.encode()}).status_code == 200
+    assert stranger.get("/api/runs", headers={"cookie": f"{other}; tunebook=x".encode()}).status_code == 401
+
+
 def test_the_printed_address_sets_a_strict_cookie_and_leaves_no_token_in_the_address(stranger):
     answer = stranger.get("/", params={"token": TOKEN})
     assert (answer.status_code, answer.headers["location"]) == (303, "/")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 
 import pytest
 
+from tests.evaluate.runs import make_run
 from tests.studio.conftest import CHANGE
 from tunebook.evaluate.review import default_reviewer, queue, read_reviews
+from tunebook.studio import api_review, command
 
 AT = "/api/runs/done-1/review"
 
@@ -99,3 +102,53 @@ def test_verdicts_reach_the_report(client, judge):
     item = first(client)
     judge(step=item["step"], id=item["id"], chosen="same")
     assert client.get("/api/runs/done-1/report").json()["reviews"]["same"] == 1
+
+
+@pytest.fixture
+def export(client, monkeypatch):
+    """Ask for training rows, which the command line makes of `rows`; the answer."""
+
+    def export(rows):
+        def run(words, **options):
+            (to,) = (word.removeprefix("--to=") for word in words if word.startswith("--to="))
+            with open(to, "w") as file:  # noqa: PTH123
+                file.write(rows)
+            return subprocess.CompletedProcess(words, 0, "", f"Wrote 1 row to {to}.\n")
+
+        monkeypatch.setattr(command.subprocess, "run", run)
+        return client.post(f"{AT}/export", json={}, headers=CHANGE).json()
+
+    return export
+
+
+def test_training_rows_are_written_over_no_file_that_somebody_may_have_edited(export, place):
+    first = export("one\n")
+    assert (first["file"], first["said"]) == ("done-1-fixed.jsonl", "Wrote 1 row to done-1-fixed.jsonl.")
+    assert export("one\n")["file"] == "done-1-fixed.jsonl", "the same rows again"
+    (place.folder / "done-1-fixed.jsonl").write_text("edited\n")
+    assert export("one\n")["file"] == "done-1-fixed-2.jsonl"
+    assert export("two\n")["file"] == "done-1-fixed-3.jsonl"
+    texts = {path.name: path.read_text() for path in place.folder.glob("*.jsonl")}
+    assert texts == {
+        "done-1-fixed.jsonl": "edited\n",
+        "done-1-fixed-2.jsonl": "one\n",
+        "done-1-fixed-3.jsonl": "two\n",
+    }
+    assert not list(place.folder.glob(".*.part"))
+
+
+def test_training_rows_that_could_not_be_made_leave_nothing(client, place, monkeypatch):
+    said = subprocess.CompletedProcess([], 1, "", "No answer was fixed.")
+    monkeypatch.setattr(command.subprocess, "run", lambda *_, **__: said)
+    answer = client.post(f"{AT}/export", json={}, headers=CHANGE)
+    assert answer.json()["error"]["what"] == "No answer was fixed."
+    assert not list(place.folder.glob(".*.part"))
+
+
+def test_only_the_queues_asked_for_last_are_held(client, place):
+    for number in range(2, 6):
+        make_run(place.runs / f"done-{number}", steps=40)
+    for number in range(1, 6):
+        for policy in ("all", "random", "difficult"):
+            assert client.get(f"/api/runs/done-{number}/review", params={"policy": policy}).status_code == 200
+    assert len(api_review._queues) <= 8

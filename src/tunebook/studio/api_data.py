@@ -74,7 +74,7 @@ async def keep(name: str, request: Request, place: Here) -> Response:
         with part.open("xb") as file:
             async for piece in request.stream():
                 await run_in_threadpool(file.write, piece)
-        target = _put(part, targets)
+        target = put(part, targets)
     except OSError as error:
         raise DataError(f"{name[:120]} could not be written ({error.strerror or error}).", do="Free space.") from error
     finally:
@@ -82,7 +82,7 @@ async def keep(name: str, request: Request, place: Here) -> Response:
     return Json({"file": target.name}, 201)
 
 
-def _put(part: Path, targets: Iterator[Path]) -> Path:
+def put(part: Path, targets: Iterator[Path]) -> Path:
     """Move a file to the first of `targets` that is free. It is made there first, so that no two files take one."""
     for target in targets:
         if target.is_symlink():  # whether it leads anywhere is not looked at

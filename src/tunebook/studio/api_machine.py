@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import psutil
 from fastapi import APIRouter
 from starlette.responses import Response
 
 from tunebook.studio.command import call_json
 from tunebook.studio.given import Here
 from tunebook.studio.reply import Json
+from tunebook.workflow.hardware import memory_bytes, memory_free_bytes
 
 routes = APIRouter(prefix="/api")
 
@@ -22,9 +22,9 @@ routes = APIRouter(prefix="/api")
 @routes.get("/machine")
 def machine(place: Here) -> Response:
     """Cores, memory and disk (bytes), as they are now."""
-    memory, disk = psutil.virtual_memory(), shutil.disk_usage(place.folder)
+    disk = shutil.disk_usage(place.folder)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    now = {"memory_bytes": memory.total, "memory_free_bytes": memory.available}
+    now = {"memory_bytes": memory_bytes(), "memory_free_bytes": memory_free_bytes()}
     return Json({"cores": cores, **now, "disk_bytes": disk.total, "disk_free_bytes": disk.free})
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from threading import Lock
 from typing import Any, Literal
 
@@ -12,13 +10,12 @@ from pydantic import Field
 from starlette.responses import Response
 
 from tunebook.errors import PageError
-from tunebook.files import copy_aside, read_json, write_json, write_text
-from tunebook.pages.answers import CUSTOM, asks_more, check_answers, kept_answers, save_answers
+from tunebook.files import read_json, write_json, write_text
+from tunebook.pages.answers import check_answers, save_answers
 from tunebook.pages.order import check_order, step_of
-from tunebook.pages.page import Page
 from tunebook.pages.parser import MAX_BYTES, parse_page
 from tunebook.pages.parts import Answer
-from tunebook.pages.safe_yaml import read
+from tunebook.studio.answering import changed, copied, kept, read_answers
 from tunebook.studio.given import Given, Here
 from tunebook.studio.place import Place
 from tunebook.studio.reply import Json
@@ -82,20 +79,19 @@ def answers(key: str, place: Here) -> Response:
 
 @routes.post("/pages/{key}/answers")
 def answer(key: str, given: Changes, place: Here) -> Response:
-    """Keep answers, whole or not at all. One that does not fit is named in `faults` and the rest is kept.
+    """Keep answers, whole or not at all. One that does not fit is named in `faults`; the earlier one and the rest stay.
 
     Earlier ones that fit the page no more go out of the file; `before` names the copy that still holds them.
     """
     found = place.page(key).require()
     with _writing:
-        values, old = _kept(place, key, found)
-        merged = _merged(found, values, given.changes)
-        kept, faults = check_answers(found, merged, finished=False)
-        _, missing = check_answers(found, kept)
-        before = _copied(place.answers_file(key)) if old else ""
-        save_answers(place.answers_file(key), found, kept, partial=bool(missing))
+        before, old = kept(place, key, found)
+        values, faults = changed(found, before, given.changes)
+        _, missing = check_answers(found, values)
+        copy = copied(place.answers_file(key)) if old else ""
+        save_answers(place.answers_file(key), found, values, partial=bool(missing))
     wrong = [{"id": fault.where, "message": fault.message} for fault in faults]
-    told = {"values": kept, "faults": wrong, "missing": [fault.where for fault in missing], "before": before}
+    told = {"values": values, "faults": wrong, "missing": [fault.where for fault in missing], "before": copy}
     return Json(told)
 
 
@@ -163,16 +159,6 @@ def order(given: Order) -> Response:
     return Json(found.to_json() | told)
 
 
-def _merged(found: Page, values: Mapping[str, Answer], changes: Mapping[str, Answer]) -> dict[str, Answer]:
-    """`values` with the changes made: an empty one takes an answer back, and a follow-up goes with its option."""
-    merged = {name: value for name, value in {**values, **changes}.items() if value not in ("", [])}
-    for question in found.questions:
-        changed_alone = question.id in changes and question.id + CUSTOM not in changes
-        if changed_alone and not asks_more(question, merged.get(question.id)):
-            merged.pop(question.id + CUSTOM, None)
-    return merged
-
-
 def checked(data: bytes) -> dict[str, Any]:
     """A page's title, lines and problems."""
     found = parse_page(data, "page")
@@ -207,39 +193,3 @@ def page_row(place: Place, key: str) -> dict[str, Any]:
         "answered": sum(question.id in values for question in found.questions),
         "faults": sum(problem.severity == "error" for problem in found.problems),
     }
-
-
-def read_answers(place: Place, key: str, found: Page) -> tuple[dict[str, Answer], list[dict[str, str]]]:
-    """The answers kept for a page that still fit it, and the faults of those that do not; nothing is raised."""
-    try:
-        return _kept(place, key, found)
-    except PageError as error:
-        return {}, [{"id": "", "message": str(error)}]
-
-
-def _kept(place: Place, key: str, found: Page) -> tuple[dict[str, Answer], list[dict[str, str]]]:
-    """The same; PageError when the file holds something else, so that nobody writes over it."""
-    path = place.answers_file(key)
-    if not found.ok or not path.exists():
-        return {}, []
-    kept, faults = kept_answers(path, found)
-    given = _given(path) if faults else {}
-    lost = [fault for fault in faults if given.get(fault.where)]  # a question without an answer loses none
-    return dict(kept.values), [{"id": fault.where, "message": fault.message} for fault in lost]
-
-
-def _given(path: Path) -> dict[str, Any]:
-    """The answers of a file that was read before, whether they fit a page or not."""
-    return read(path.read_text("utf-8-sig")).value.get("answers") or {}
-
-
-def _copied(file: Path) -> str:
-    """The name of a new copy of `file` beside it. PageError when it cannot be written."""
-    try:
-        return copy_aside(file).name
-    except OSError as error:
-        raise PageError(
-            f"Earlier answers that fit the page no more could not be copied ({error.strerror or error}).",
-            kept="The answers stay as they were.",
-            do="Free space or make the folder writable.",
-        ) from error

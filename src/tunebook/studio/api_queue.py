@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from fastapi import APIRouter
@@ -9,9 +10,11 @@ from pydantic import Field
 from starlette.responses import Response
 
 from tunebook.errors import PlanError
-from tunebook.queue.entries import dequeue, entries, row, worker
+from tunebook.queue.entries import Entry, dequeue, entries, row, worker
 from tunebook.queue.worker import end_worker, start_worker
+from tunebook.runs.status import Status
 from tunebook.runs.store import check_name
+from tunebook.studio.api_runs import text_of
 from tunebook.studio.command import call, failure
 from tunebook.studio.given import Given, Here, Nothing
 from tunebook.studio.reads import check_sweep
@@ -19,6 +22,7 @@ from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api")
 _DAY = 86_400
+_LAST = 2000  # bytes of a log
 
 
 class Added(Given):
@@ -32,11 +36,22 @@ class Added(Given):
 @routes.get("/queue")
 def queue(place: Here) -> Response:
     """Runs of the queue in their order, those that finished in the last day among them, and the plans there are."""
-    known = {status.name: status for status in place.statuses()}
-    rows = [row(entry, known[entry.run.name]) for entry in entries(place.runs) if entry.run.name in known]
+    known, working = {status.name: status for status in place.statuses()}, worker(place.runs) is not None
+    rows = [
+        row(entry, known[entry.run.name]) | ({} if working else _not_begun(entry, known[entry.run.name]))
+        for entry in entries(place.runs)
+        if entry.run.name in known
+    ]
     recent = time.time() - _DAY
     shown = [item for item in rows if item["state"] != "finished" or (known[item["name"]].updated or 0) > recent]
-    return Json({"runs": shown, "working": worker(place.runs) is not None, "plans": place.plan_files()})
+    return Json({"runs": shown, "working": working, "plans": place.plan_files()})
+
+
+def _not_begun(entry: Entry, status: Status) -> dict[str, str]:
+    """Why a run still waits whose process ended without beginning it: the last sentence of its log, with its faults."""
+    said = "" if status.begun else text_of(entry.run.folder / "run.log", last=_LAST).strip()
+    sentence = re.split(r"\n(?=\S)", said)[-1]
+    return {"reason": " ".join(sentence.split())} if said else {}
 
 
 @routes.post("/queue", status_code=201)
@@ -74,7 +89,7 @@ def stop(_: Nothing, place: Here) -> Response:
 @routes.delete("/queue/{name}")
 def remove(name: str, place: Here) -> Response:
     """Take a run out of the queue. One that has not begun is removed whole."""
-    gone = dequeue(place.run(name).name, place.runs)
+    gone = dequeue([place.run(name).name], place.runs)[name]
     if gone:
         place.forget(name)
     return Json({"removed": gone})

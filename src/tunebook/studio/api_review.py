@@ -5,6 +5,7 @@ Which answer is the tuned model's is told only with a verdict, so that nothing o
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from threading import Lock
 from typing import Annotated, Any, Literal
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Query
 from pydantic import Field
 from starlette.responses import Response
 
-from tunebook.errors import RunError
+from tunebook.errors import DataError, RunError
 from tunebook.evaluate.review import (
     Item,
     Policy,
@@ -25,13 +26,15 @@ from tunebook.evaluate.review import (
     summary,
     waiting,
 )
+from tunebook.studio.api_data import put
 from tunebook.studio.command import call, failure
 from tunebook.studio.given import Given, Here, Nothing
-from tunebook.studio.place import stamp
+from tunebook.studio.place import Place, stamp
 from tunebook.studio.reply import Json
 
 routes = APIRouter(prefix="/api/runs/{name}/review")
 _AT_ONCE = 20  # items sent before they are asked for
+_KEPT = 8  # queues, the last ones made
 _judging = Lock()
 _queues: dict[tuple[Path, Policy | None], tuple[tuple[int, int], list[Item]]] = {}
 
@@ -101,13 +104,33 @@ def checkpoint(name: str, given: Checkpoint, place: Here) -> Response:
 
 @routes.post("/export")
 def export(name: str, _: Nothing, place: Here) -> Response:
-    """Write the fixed answers as training rows into the working folder, as `tunebook review export` does."""
+    """Write the fixed answers as training rows into the working folder, as `tunebook review export` does.
+
+    A file that holds other rows, edited by hand or of fewer fixes, stays: the rows get a name that is free.
+    """
     run = place.run(name)
-    target = place.folder / f"{run.name}-fixed.jsonl"
-    done = call(["review", "export", f"--runs={place.runs}", f"--to={target}", "--", run.name], place.folder)
-    if done.returncode:
-        raise failure(done)
-    return Json({"file": target.name, "said": done.stderr.strip()})
+    part = place.folder / f".{secrets.token_hex(8)}.part"
+    try:
+        done = call(["review", "export", f"--runs={place.runs}", f"--to={part}", "--", run.name], place.folder)
+        if done.returncode:
+            raise failure(done)
+        target = _put_rows(part, f"{run.name}-fixed.jsonl", place)
+    except OSError as error:
+        raise DataError(f"The rows could not be written ({error.strerror or error}).", do="Free space.") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return Json({"file": target.name, "said": done.stderr.strip().replace(str(part), target.name)})
+
+
+def _put_rows(part: Path, name: str, place: Place) -> Path:
+    """Move a file to that name, or the next one that is free; a file that holds the same bytes is left in its place."""
+    rows = part.read_bytes()
+    for target in place.new_data_files(name):
+        if not target.exists():
+            break
+        if place.inside(target) and target.is_file() and target.read_bytes() == rows:
+            return target
+    return put(part, place.new_data_files(name))
 
 
 def _queue(folder: Path, policy: Policy | None) -> list[Item]:
@@ -116,6 +139,8 @@ def _queue(folder: Path, policy: Policy | None) -> list[Item]:
     kept = _queues.get((folder, policy))
     if kept is None or kept[0] != stamps:
         kept = _queues[folder, policy] = (stamps, queue(folder, policy))
+        if len(_queues) > _KEPT:
+            _queues.pop(next(iter(_queues)), None)
     return kept[1]
 
 

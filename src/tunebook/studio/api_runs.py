@@ -15,6 +15,7 @@ from tunebook.files import read_json
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.stop import ask_to_stop
 from tunebook.runs.store import Run, remove_run
+from tunebook.studio.api_work import forget
 from tunebook.studio.command import call_json
 from tunebook.studio.feed import Feed
 from tunebook.studio.given import Given, Here, Nothing
@@ -58,7 +59,7 @@ def metrics(name: str, place: Here, since: Annotated[int, Query(ge=0)] = 0) -> R
 @routes.get("/runs/{name}/plan")
 def plan(name: str, place: Here) -> Response:
     """The run's plan as it was written."""
-    return Json({"text": _text(place.run(name).folder / "plan.yaml")})
+    return Json({"text": text_of(place.run(name).folder / "plan.yaml")})
 
 
 @routes.get("/runs/{name}/samples/{step}")
@@ -74,7 +75,7 @@ def samples(name: str, step: int, place: Here) -> Response:
 @routes.get("/runs/{name}/log")
 def log(name: str, place: Here) -> Response:
     """The last of what the run's process wrote."""
-    return Json({"text": _text(place.run(name).folder / "run.log", last=_LOG_BYTES)})
+    return Json({"text": text_of(place.run(name).folder / "run.log", last=_LOG_BYTES)})
 
 
 @routes.get("/runs/{name}/report")
@@ -97,13 +98,18 @@ def stop(name: str, how: Stop, place: Here) -> Response:
 
 @routes.post("/runs/{name}/resume", status_code=202)
 def resume(name: str, _: Nothing, place: Here) -> Response:
-    """Go on with a run that stopped, failed or was killed, in a process of its own."""
-    from tunebook.workflow.start import start_detached
+    """Go on with a run that stopped, failed or was killed, in a process of its own.
+
+    A plan that it cannot go on with is refused here: that process would end without a word in the run.
+    """
+    from tunebook.workflow.inputs import refuse_changed
+    from tunebook.workflow.start import read_plan, start_detached
 
     found = place.run(name)
     state = place.live(name).status().state
     if state in ("running", "finished"):
         raise RunError(f"The run '{name}' is {state}; there is nothing to go on with.", kept="Nothing was changed.")
+    refuse_changed(found, read_plan(found.folder / "plan.yaml", []))
     start_detached(found)
     return Json({"started": name}, 202)
 
@@ -115,6 +121,7 @@ def remove(name: str, place: Here) -> Response:
     with hold_lock(found.folder):
         check_run_unused(found)
         remove_run(found)
+    forget(found)
     place.forget(name)
     return Json({"removed": name})
 
@@ -131,7 +138,8 @@ def _steps(folder: Path) -> list[int]:
     return sorted(int(match[1]) for match in names if match)
 
 
-def _text(path: Path, last: int = 2_000_000) -> str:
+def text_of(path: Path, last: int = 2_000_000) -> str:
+    """The last bytes of a file as text; nothing where there is none."""
     try:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - last))

@@ -63,6 +63,11 @@ class Job(Given):
 _started: dict[str, Work] = {}  # by run folder
 
 
+def forget(run: Run) -> None:
+    """Let go of what was done with a run that is removed: its name may be another's next."""
+    _started.pop(str(run.folder), None)
+
+
 @routes.get("")
 def work(name: str, place: Here) -> Response:
     """What is being done with the run's result, what was said of it last, and which files there are."""
@@ -99,10 +104,11 @@ def _work(run: Run) -> dict[str, Any] | None:
     if mine is None:
         return None
     code = mine.process.poll()
-    with (run.folder / "run.log").open("rb") as file:
+    said = b""
+    with suppress(OSError), (run.folder / "run.log").open("rb") as file:
         file.seek(mine.begin)
-        said = file.read().decode("utf-8", "replace").split("\n")
-    lines = [line.rsplit("\r", 1)[-1] for line in said if line.strip()]
+        said = file.read()
+    lines = [line.rsplit("\r", 1)[-1] for line in said.decode("utf-8", "replace").split("\n") if line.strip()]
     state = "running" if code is None else "failed" if code else "done"
     return {"what": mine.what, "state": state, "said": lines[-_LINES:]}
 

@@ -8,6 +8,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from fastapi import FastAPI, Request
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
@@ -52,15 +53,25 @@ def create_app(
     @app.exception_handler(TunebookError)
     async def _sentence(request: Request, error: TunebookError) -> Response:
         status = 404 if error.what.startswith("There is no ") else 409  # how the house words what is not there
-        if request.url.path.startswith("/api/"):
-            return Json(tell(error), status)
-        return views.draw("fault", status, here="", error=error)
+        return _told(request, error, status)
+
+    @app.exception_handler(HTTPException)
+    async def _unknown(request: Request, error: HTTPException) -> Response:
+        words = "There is nothing at this address." if error.status_code == 404 else str(error.detail)
+        return _told(request, TunebookError(words), error.status_code)
 
     rooms = (api_runs, api_review, api_work, api_queue, api_versions, chat)
     for room in (*rooms, api_pages, api_plan, api_data, api_machine, views):
         app.include_router(room.routes)
     app.mount("/static", StaticFiles(directory=STATIC))
     return Guard(app, token=token, hosts=hosts, cookie=cookie, once=once)
+
+
+def _told(request: Request, error: TunebookError, status: int) -> Response:
+    """A fault as JSON to the API, as a page to people."""
+    if f"{request.url.path}/".startswith("/api/"):
+        return Json(tell(error), status)
+    return views.draw("fault", status, here="", error=error)
 
 
 def new_token() -> str:

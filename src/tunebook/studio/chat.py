@@ -26,8 +26,9 @@ from starlette.websockets import WebSocketDisconnect
 
 from tunebook.errors import TunebookError
 from tunebook.files import to_json
+from tunebook.runs.store import is_run
 from tunebook.studio.place import Place
-from tunebook.versions.store import open_version
+from tunebook.versions.store import find_version, open_version
 
 routes = APIRouter(prefix="/api")
 MOST = 3  # conversations at a time: each holds a model in memory
@@ -63,8 +64,9 @@ class Conversation:
                 await job()
         finally:
             self.child.kill()  # it has nothing to save; a thread that waits for its words is woken by that
-            self.child.wait()
             both.cancel()
+            with anyio.CancelScope(shield=True):  # a big model takes its time to go
+                await run_in_threadpool(self.child.wait)
 
     async def _from_tab(self) -> None:
         while True:
@@ -116,7 +118,7 @@ async def chat(socket: WebSocket, name: str, step: int | None = None, base: bool
 def _arguments(place: Place, name: str, step: int | None, base: bool) -> list[str]:
     """What `tunebook chat` is told; RunError when there is no such run or version here."""
     runs = f"--runs={place.runs}"
-    if "@" in name:
+    if "@" in name or (not is_run(name, place.runs) and find_version(name, place.runs)):
         return [runs, "--", open_version(name, place.runs).title]
     wanted = [*(["--with-base"] if base else []), *([f"--step={step}"] if step else [])]
     return [runs, *wanted, "--", place.run(name).name]

@@ -5,7 +5,8 @@ The tab says, at any time, all that it follows, and is sent what is new:
     -> {"runs": {"demo-1": 120}, "list": true, "answers": ["phase-3-fine-tuning"]}     120: the last seq it has
     <- {"run": "demo-1", "events": [...], "status": {...}}      events in order, none twice, none left out
     <- {"run": "demo-1", "gone": true}                          removed, or its file begins anew
-    <- {"list": [...]}                                          rows of the run list that changed; first, all
+    <- {"list": [...], "gone": [...]}                           rows of the run list that changed, names that went
+    <- {"list": [...], "gone": [], "all": true}                 the whole list: first, and after the studio was away
     <- {"answers": "phase-3-fine-tuning", "stamp": 17}          the answers were written, perhaps by another tab
 
 Nothing is queued for a tab: each has a place in the file and reads on from there when it can take more.
@@ -89,23 +90,31 @@ class Feed:
     async def _listen(self) -> None:
         while True:
             try:
-                self._follow(json.loads(await self.socket.receive_text()))
+                await self._follow(json.loads(await self.socket.receive_text()))
             except (ValueError, TypeError, AttributeError, KeyError, OverflowError, RecursionError):
                 await self._send({"error": "This is not something that the feed can follow."})
 
-    def _follow(self, wanted: dict[str, Any]) -> None:
+    async def _follow(self, wanted: dict[str, Any]) -> None:
         runs = {str(name): int(since) for name, since in list(wanted.get("runs", {}).items())[:_MOST_RUNS]}
-        kept = {name: cursor for name, cursor in self.cursors.items() if name in runs}
-        for name, since in runs.items():
-            with suppress(TunebookError):
-                kept[name] = kept.get(name) or Cursor(self.place.run(name).events, since)
-        self.cursors = kept
+        new = await run_in_threadpool(self._opened, {name: runs[name] for name in runs if name not in self.cursors})
+        known = await run_in_threadpool(self.place.page_files)
+        both = new | self.cursors
+        self.cursors = {name: both[name] for name in runs if name in both}
         if not wanted.get("list"):
             self.list_told = None
         elif self.list_told is None:
             self.list_told, self.list_at = {}, 0.0
-        known = self.place.page_files()
         self.answers = {key: self.answers.get(key, -1) for key in wanted.get("answers", ()) if key in known}
+        for name in runs:
+            if name not in self.cursors:  # removed while the tab, or the studio, was away
+                await self._send({"run": name, "gone": True})
+
+    def _opened(self, runs: dict[str, int]) -> dict[str, Cursor]:
+        found = {}
+        for name, since in runs.items():
+            with suppress(TunebookError):
+                found[name] = Cursor(self.place.run(name).events, since)
+        return found
 
     async def _pump(self) -> bool:
         """Send what is new; True when there is more at once."""
@@ -151,7 +160,8 @@ class Feed:
         changed = [row for name, row in now.items() if told.get(name) != row]
         gone = [name for name in told if name not in now]
         if changed or gone or first:
-            await self._send_text(f'{{"list": [{", ".join(changed)}], "gone": {to_json(gone)}}}')
+            whole = ', "all": true' if first else ""
+            await self._send_text(f'{{"list": [{", ".join(changed)}], "gone": {to_json(gone)}{whole}}}')
 
     def _stamp(self, key: str) -> int:
         try:

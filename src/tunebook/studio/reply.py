@@ -8,7 +8,6 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from tunebook.errors import TunebookError
@@ -80,10 +79,6 @@ def add_handlers(app: FastAPI) -> None:
     async def _misshapen(request: Request, error: RequestValidationError) -> Json:
         faults = [{"where": ".".join(map(str, item["loc"])), "message": item["msg"]} for item in error.errors()]
         return Json(error_json("The request does not fit.", faults=faults), 422)
-
-    @app.exception_handler(HTTPException)
-    async def _unknown(request: Request, error: HTTPException) -> Json:
-        return Json(error_json(str(error.detail)), error.status_code)
 
 
 __all__ = ["FAULTS", "Json", "add_handlers", "error_json", "run_in_threadpool", "tell"]

@@ -112,4 +112,5 @@ def data(place: Here, request: Request) -> Response:
     """Data files, looked at before training does."""
     asked = request.query_params
     chosen, model = asked.get("file", ""), asked.get("model", "smollm2-135m")
-    return draw("data", here="data", files=place.data_files(), chosen=chosen, model=model)
+    known: dict[str, Any] = {"files": place.data_files(), "chosen": chosen, "model": model, "folder": place.mark}
+    return draw("data", here="data", **known)

@@ -122,3 +122,29 @@ def test_a_sweep_over_files_of_the_folder_is_passed_on(client, home, asked):
     body = {"plan": "one.yaml", "settings": ["data.path=[rows.jsonl, more.jsonl]", "evaluation.tasks=[[a.yaml, b]]"]}
     change(client, "POST", "/api/queue", body)
     assert len(asked) == 1
+
+
+@pytest.mark.parametrize("file", OUTSIDE)
+@pytest.mark.parametrize("path", ["data.path", "data.validation_path"])
+def test_path_traversal_by_a_data_set_of_a_mix_is_refused_and_nothing_outside_is_opened(
+    client, root, home, asked, path, file
+):
+    there = json.dumps(file.format(root=root))
+    (home / "mix.yaml").write_text(f"datasets:\n  - path: rows.jsonl\n  - path: {there}\n")
+    save_plan(with_value(path, "mix.yaml"), home / "two.yaml")
+    with watched() as seen:
+        refused(change(client, "POST", "/api/queue", {"plan": "two.yaml"}), root, home, path)
+        body = {"plan": "one.yaml", "settings": [f"{path}=[rows.jsonl, mix.yaml]"]}
+        refused(change(client, "POST", "/api/queue", body), root, home, path)
+    assert not seen.outside(root, home)
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    "text", ["datasets: [{path: rows.jsonl}]", "datasets: [{path: 'hub:owner/name'}]", "no: [", ""]
+)
+def test_a_mix_of_the_folder_or_one_that_is_not_whole_is_the_commands_to_read(client, home, asked, text):
+    (home / "mix.yaml").write_text(text)
+    save_plan(with_value("data.path", "mix.yaml"), home / "two.yaml")
+    change(client, "POST", "/api/queue", {"plan": "two.yaml"})
+    assert len(asked) == 1

@@ -9,6 +9,14 @@ export class Answers {
   #chosen = null;
   #kept = new Map();
   #shown = SHOWN;
+  #asked = 0;
+  #choice = h("select", {
+    "aria-label": "Evaluation",
+    onchange: () => {
+      this.#chosen = Number(this.#choice.value);
+      this.#fill();
+    },
+  });
 
   constructor(run, box, tools) {
     this.run = run;
@@ -16,15 +24,22 @@ export class Answers {
     this.tools = tools;
   }
 
+  /** The step whose answers are shown: the chosen one, else the last. */
+  get #step() {
+    return this.#chosen ?? this.#steps.at(-1);
+  }
+
   steps(all) {
     this.#steps = all.filter((step) => step > 0);
     this.#draw();
   }
 
+  /** There are new answers at `step`. What is shown stays as it is unless they belong to it. */
   add(step) {
+    const before = this.#step;
     this.#kept.delete(step);
     if (step > 0 && !this.#steps.includes(step)) this.#steps.push(step);
-    this.#draw();
+    this.#draw(this.#step !== before || step === before || step === 0);
   }
 
   async #at(step) {
@@ -32,9 +47,8 @@ export class Answers {
     return this.#kept.get(step);
   }
 
-  #draw() {
+  #draw(anew = true) {
     if (!this.#steps.length) {
-      this.tools.replaceChildren();
       this.box.replaceChildren(
         h(
           "p",
@@ -44,29 +58,28 @@ export class Answers {
       );
       return;
     }
-    const step = this.#chosen ?? this.#steps.at(-1);
-    const choice = h(
-      "select",
-      {
-        "aria-label": "Evaluation",
-        onchange: () => {
-          this.#chosen = Number(choice.value);
-          this.#draw();
-        },
-      },
-      this.#steps.map((at) => h("option", { value: String(at), selected: at === step }, `After step ${whole(at)}`)),
-    );
-    this.tools.replaceChildren(choice);
-    trying(() => this.#fill(step));
+    const offered = new Set([...this.#choice.options].map((option) => Number(option.value)));
+    for (const at of this.#steps)
+      if (!offered.has(at)) this.#choice.append(h("option", { value: String(at) }, `After step ${whole(at)}`));
+    this.#choice.value = String(this.#step);
+    if (!this.tools.contains(this.#choice)) this.tools.replaceChildren(this.#choice);
+    if (anew) this.#fill();
   }
 
-  async #fill(step) {
-    const [base, tuned] = await Promise.all([this.#at(0).catch(() => []), this.#at(step)]);
+  #fill() {
+    return trying(async () => {
+      const mine = ++this.#asked;
+      const [base, tuned] = await Promise.all([this.#at(0).catch(() => []), this.#at(this.#step)]);
+      if (mine === this.#asked) this.#show(base, tuned);
+    });
+  }
+
+  #show(base, tuned) {
     const before = new Map(base.map((answer) => [answer.id, answer]));
     const pairs = tuned.slice(0, this.#shown).map((answer) => both(before.get(answer.id), answer));
     const more = showMore(tuned.length - this.#shown, () => {
       this.#shown += 20;
-      this.#draw();
+      this.#fill();
     });
     this.box.replaceChildren(...pairs, ...more);
   }

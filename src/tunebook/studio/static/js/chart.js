@@ -37,7 +37,7 @@ export class Chart {
     const shape = JSON.stringify([
       this.log,
       document.documentElement.dataset.theme,
-      curves.map(({ label, color }) => [label, color]),
+      curves.map(({ label, color, points }) => [label, color, points]),
     ]);
     if (shape !== this.#shape) {
       this.#plot?.destroy();
@@ -74,7 +74,12 @@ export class Chart {
       ...this.#size(),
       legend: { show: false },
       padding: [10, 14, 0, 0],
-      cursor: { y: false, drag: { x: true, y: false, uni: 20 }, points: { size: 7 } },
+      cursor: {
+        y: false,
+        drag: { x: true, y: false, uni: 20 },
+        points: { size: 7 },
+        bind: { dblclick: () => () => this.showAll() },
+      },
       scales: {
         x: { time: false },
         y: { distr: this.log ? 3 : 1, range: this.log ? undefined : (_, low, high) => spread(low, high) },

@@ -6,7 +6,8 @@ import { Talk } from "/static/js/talk.js";
 
 const MOST = 4;
 let all = new Map(), // name -> {run, label}
-  chosen = [];
+  chosen = [],
+  draws = 0;
 const reports = new Map();
 
 async function begin() {
@@ -33,8 +34,10 @@ async function choose(names) {
 }
 
 async function draw() {
+  const mine = ++draws;
   drawChosen();
   const found = await Promise.all(chosen.map(reportOf));
+  if (mine !== draws) return; // others are chosen by now
   $("chosen").removeAttribute("aria-busy");
   const good = found.filter((report) => !report.fault);
   for (const id of ["table-card", "talk-card", "answers-card"]) $(id).hidden = !chosen.length;
@@ -44,13 +47,16 @@ async function draw() {
   talk.with(chosen);
 }
 
-/** A run's report under the name that was chosen, or `{name, fault}` where it has none. */
+/** A run's report under the name that was chosen, or `{name, fault}` where it has none so far. */
 async function reportOf(name) {
   const { run } = all.get(name);
   if (!reports.has(run))
     reports.set(
       run,
-      api(`runs/${run}/report`).catch((error) => ({ fault: error.message })),
+      api(`runs/${run}/report`).catch((error) => {
+        reports.delete(run);
+        return { fault: error.message };
+      }),
     );
   return { ...(await reports.get(run)), name, run };
 }

@@ -79,24 +79,41 @@ class Feed extends EventTarget {
   }
 
   #open() {
+    let opened = false;
     this.#socket = new WebSocket(`ws://${location.host}/api/feed`);
-    this.#socket.onopen = () => { this.#wait = 250; lineState(""); this.#say(); };
+    this.#socket.onopen = () => { opened = true; this.#wait = 250; lineState(""); this.#say(); };
     this.#socket.onmessage = (message) => this.dispatchEvent(new CustomEvent("news", { detail: JSON.parse(message.data) }));
-    this.#socket.onclose = () => {
-      lineState("Waiting for the studio");
+    this.#socket.onclose = async () => {
       setTimeout(() => this.#open(), this.#wait);
       this.#wait = Math.min(5000, this.#wait * 1.7);
+      const words = (!opened && (await refusal())) || "Waiting for the studio";
+      if (this.#socket.readyState !== 1) lineState(words);
     };
   }
 }
 
-function lineState(text) {
-  $("line").hidden = !text;
-  $("line").textContent = text;
+/** What a studio says that is there and knows this tab's key no more, since it was started anew; "" of any other. */
+const refusal = () => api("machine").then(() => "", (error) => (error.status === 401 ? error.message : ""));
+
+/** The same words again are not written again: they would be read aloud each time. */
+export function tell(box, words) {
+  if (box.textContent !== words) box.textContent = words;
+}
+
+function lineState(words) {
+  $("line").hidden = !words;
+  tell($("line"), words);
 }
 
 export const feed = new Feed();
 export const onNews = (take) => feed.addEventListener("news", (event) => take(event.detail));
+
+/** The names among `known` (a map by name) that this news of the run list says are gone. */
+export function goneBy({ all, list, gone }, known) {
+  if (!all) return gone;
+  const there = new Set(list.map((run) => run.name));
+  return [...known.keys()].filter((name) => !there.has(name));
+}
 
 /** `draw`, put off while nobody sees the tab: what came last is drawn once the tab is looked at again. */
 export function whenSeen(draw) {
@@ -127,6 +144,18 @@ export function unpressed(draw) {
     late = pressed ? given : null;
     if (!late) draw(...given);
   };
+}
+
+// --- what the browser keeps for this address; a window that keeps nothing goes on without
+
+/** What was kept under a name, or null. */
+export function recall(name) {
+  try { return localStorage.getItem(name); } catch { return null; }
+}
+
+/** Keep a text; false where the browser keeps nothing. */
+export function remember(name, text) {
+  try { localStorage.setItem(name, text); return true; } catch { return false; }
 }
 
 // --- figures

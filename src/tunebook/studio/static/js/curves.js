@@ -127,6 +127,7 @@ export class Curves {
       group.names.some((metric) => this.#table.columns[metric] || this.#table.broken.get(metric)?.length),
     );
     this.#drawTabs(there);
+    this.#drawOthers();
     $("chart").querySelector(".chart-empty")?.remove();
     if (!this.#table.steps.length) {
       this.#chart.clear();
@@ -134,7 +135,8 @@ export class Curves {
       return;
     }
     const group = GROUPS[this.#tab];
-    const broken = group.names.flatMap((metric) => this.#table.broken.get(metric) ?? []);
+    const told = group.names.flatMap((metric) => this.#table.broken.get(metric) ?? []);
+    const broken = [...new Set(told)].sort((a, b) => a - b);
     const own = this.#lines(group, this.#table, (place) => COLORS[place]);
     const others = [...this.#others].map(([name, table], number) =>
       this.#lines(group, table, () => OTHERS[number], name),
@@ -147,7 +149,6 @@ export class Curves {
     $("chart-note").textContent = broken.length
       ? `Red marks: ${plural(broken.length, "step")} whose value was not a number, first at step ${whole(broken[0])}.`
       : HINT;
-    this.#drawOthers();
   }
 
   /** The curves of one run in a group. Training loss is drawn twice: every value, faint, and what it comes to. */
@@ -162,7 +163,7 @@ export class Curves {
         label,
         values,
         color: color(place),
-        points: EVALUATED.has(metric),
+        points: EVALUATED.has(metric) || values.filter((value) => value != null).length === 1, // no line has one end
         dash: run && EVALUATED.has(metric) ? [6, 4] : undefined,
       };
       if (metric === "training_loss") {

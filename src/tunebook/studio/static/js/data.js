@@ -1,54 +1,52 @@
 // The data view: a file chosen or dropped, what the gate finds in it, its rows as the model sees them, and on to a page.
-import { $, ApiError, api, h, plural, toast, trying, whole } from "/static/js/core.js";
+import { $, ApiError, api, h, plural, recall, tell, toast, trying, whole } from "/static/js/core.js";
 import { lengths } from "/static/js/lengths.js";
+import { mapper } from "/static/js/mapping.js";
 import { card, quiet } from "/static/js/parts.js";
 
-const OURS = [
-  "prompt",
-  "completion",
-  "system",
-  "messages",
-  "role",
-  "content",
-  "instruction",
-  "input",
-  "output",
-  "choices",
-  "gold",
-  "group",
-];
 let found = null,
   looks = 0,
   asked = 0,
-  mapping = {};
+  mapping = {}, // our name -> the file's
+  seenWith = ""; // the settings of the last look
 
 const file = () => $("file").value;
 const model = () => $("model").value.trim();
 const limit = () => Number($("limit").value) || 1024;
 const about = () => ({ file: file(), columns: mapping });
+const settings = () => ({ model: model(), max_length: limit(), too_long: $("too-long").value });
 
 // --- a look at every row
 
 /** Nothing is known of the file that is chosen now; what is still being looked at is of another. */
 function forget() {
+  mapping = {};
+  clear();
+}
+
+function clear() {
   looks += 1;
   asked += 1;
-  mapping = {};
+  tell($("found-say"), "");
   $("found").replaceChildren();
   $("found").removeAttribute("aria-busy");
   $("row-card").hidden = $("pair-card").hidden = true;
 }
 
+/** What was found with other settings goes; why a file could not be read stays, with the columns named so far. */
+function changed() {
+  if (JSON.stringify(settings()) !== seenWith && !$("found").querySelector(".notice")) clear();
+}
+
 async function look() {
   const mine = ++looks;
+  seenWith = JSON.stringify(settings());
+  tell($("found-say"), "Looking at every row …");
   $("found").replaceChildren(h("p", { className: "muted whole" }, "Looking at every row …"));
   $("found").setAttribute("aria-busy", "true");
   $("row-card").hidden = $("pair-card").hidden = true;
   try {
-    const seen = await api("data/check", {
-      method: "POST",
-      body: { ...about(), model: model(), max_length: limit(), too_long: $("too-long").value },
-    });
+    const seen = await api("data/check", { method: "POST", body: { ...about(), ...settings() } });
     if (mine !== looks) return;
     found = seen;
     if (found.error) throw new ApiError(found.error);
@@ -63,10 +61,13 @@ async function look() {
 
 function draw() {
   const parts = [figures(), verdict(), findings()];
-  if (found.tokens) parts.push(tokens(found.tokens));
-  if (Object.keys(mapping).length) parts.push(mapper());
+  if (found.tokens?.histogram.length) parts.push(tokens(found.tokens));
+  if (Object.keys(mapping).length) parts.push(mapper(mapping, takeColumns));
   $("found").replaceChildren(...parts);
+  tell($("found-say"), `Looked at ${plural(found.rows, "row")}: ${whole(found.bad)} bad, ${plural(total(), "finding")}.`);
 }
+
+const total = () => Object.values(found.counts).reduce((sum, count) => sum + count, 0);
 
 function figures() {
   const number = (label, value, bad) =>
@@ -102,7 +103,7 @@ function verdict() {
   if (Object.keys(mapping).length) query.append("set", `data.columns=${JSON.stringify(mapping)}`);
   if (limit() !== 1024) query.append("set", `data.max_length=${limit()}`);
   if ($("too-long").value !== "drop") query.append("set", `data.too_long=${$("too-long").value}`);
-  const page = localStorage.getItem("page") ?? "phase-3-fine-tuning";
+  const page = recall(`page:${$("look").dataset.folder}`) ?? "phase-3-fine-tuning";
   return h(
     "div",
     { className: `whole accept ${good ? "good" : "bad"}` },
@@ -114,7 +115,7 @@ function verdict() {
 const TWIN = /the same as line (\d+)/;
 
 function findings() {
-  const all = Object.values(found.counts).reduce((sum, count) => sum + count, 0);
+  const all = total();
   const rows = found.problems.slice(0, 300).map((problem) => {
     const twin = TWIN.exec(problem.message)?.[1];
     const open = () => (twin ? showTwins(Number(twin), problem.line) : showRow(problem.line));
@@ -158,62 +159,26 @@ function tokens(seen) {
 function drawRefusal(words) {
   for (const [, ours, yours] of words.matchAll(/--columns (\w+)=([^\s)]+)/g))
     if (yours !== "YOURS") mapping[ours] ??= yours;
-  $("found").replaceChildren(h("div", { className: "notice bad whole", role: "alert" }, words), mapper());
+  tell($("found-say"), "");
+  $("found").replaceChildren(h("div", { className: "notice bad whole", role: "alert" }, words), mapper(mapping, takeColumns));
 }
 
-function mapper() {
-  const rows = h("div", { className: "mapping" });
-  const add = (ours = "", yours = "") => {
-    const choice = h(
-      "select",
-      { "aria-label": "Our name" },
-      h("option", { value: "" }, "—"),
-      OURS.map((name) => h("option", { value: name, selected: name === ours }, name)),
-    );
-    rows.append(
-      h(
-        "div",
-        {},
-        choice,
-        h("span", { "aria-hidden": "true" }, "="),
-        h("input", {
-          type: "text",
-          "aria-label": "Your column",
-          placeholder: "your column",
-          value: yours,
-          spellcheck: false,
-        }),
-      ),
-    );
-  };
-  const given = Object.entries(mapping);
-  (given.length
-    ? given
-    : [
-        ["prompt", ""],
-        ["completion", ""],
-      ]
-  ).forEach(([ours, yours]) => add(ours, yours));
-  const take = () => {
-    mapping = Object.fromEntries(
-      [...rows.children]
-        .map((row) => [row.querySelector("select").value, row.querySelector("input").value.trim()])
-        .filter(([ours, yours]) => ours && yours),
-    );
-    trying(look);
-  };
-  const again = h("button", { type: "button", className: "primary", onclick: take }, "Look again");
-  const more = quiet("One more", () => add());
-  return card("Columns", "our name = yours", rows, h("div", { className: "actions" }, again, more));
+function takeColumns(named) {
+  mapping = named;
+  trying(look);
 }
 
 // --- rows as the model sees them
 
 const shown = (row) => api("data/show", { method: "POST", body: { ...about(), model: model(), row } });
-const coloured = (row) =>
-  row.tokens.map((token) =>
-    h("span", { className: token.trained ? "trained" : "", title: `token ${token.id}` }, token.text),
-  );
+
+/** A span a token, one by one: a long row has more of them than a call takes arguments. */
+function coloured(row) {
+  const spans = new DocumentFragment();
+  for (const { trained, id, text } of row.tokens)
+    spans.append(h("span", { className: trained ? "trained" : "", title: `token ${id}` }, text));
+  return spans;
+}
 
 async function showRow(row) {
   if (!model()) return void toast("Name a model: its tokenizer shows the row.");
@@ -224,7 +189,7 @@ async function showRow(row) {
   try {
     const got = await shown(row);
     if (mine !== asked) return;
-    $("tokens").replaceChildren(...coloured(got));
+    $("tokens").replaceChildren(coloured(got));
     $("token-count").textContent =
       `${plural(got.tokens.length, "token")}, ${whole(got.tokens.filter((token) => token.trained).length)} trained.`;
   } catch (error) {
@@ -282,7 +247,11 @@ $("look").addEventListener("submit", (event) => {
   trying(look, $("go"));
 });
 $("file").addEventListener("change", forget);
-$("upload").addEventListener("change", () => take($("upload").files[0]));
+for (const id of ["model", "limit", "too-long"]) $(id).addEventListener("change", changed);
+$("upload").addEventListener("change", () => {
+  take($("upload").files[0]);
+  $("upload").value = ""; // the same file can be taken again
+});
 $("row").addEventListener("change", () => showRow(Math.max(1, Number($("row").value) || 1)));
 $("back").addEventListener("click", () => showRow(Math.max(1, Number($("row").value) - 1)));
 $("on").addEventListener("click", () => showRow(Math.min(found.rows, Number($("row").value) + 1)));

@@ -6,6 +6,7 @@ import {
   confirmed,
   feed,
   figure,
+  goneBy,
   h,
   onNews,
   plural,
@@ -184,7 +185,8 @@ function draw() {
     box.replaceChildren(nothing());
     return;
   }
-  const focused = document.activeElement?.getAttribute("href") ?? document.activeElement?.getAttribute("aria-label");
+  const active = box.contains(document.activeElement) && document.activeElement;
+  const focused = active && (active.getAttribute("href") ?? active.getAttribute("aria-label"));
   const head = h(
     "thead",
     {},
@@ -215,7 +217,7 @@ onNews((news) => {
     if (before?.state === "running" && run.state !== "running") toast(`${run.name} is ${run.state}. ${run.reason}`);
     runs.set(run.name, run);
   });
-  news.gone.forEach((name) => runs.delete(name));
+  goneBy(news, runs).forEach((name) => runs.delete(name));
   drawNews();
 });
 $("search").addEventListener("input", () => {

@@ -1,16 +1,9 @@
 // A notification of the browser's when a run ends, from any open view of the studio, once asked for on the home view.
-import { $, feed, figure, onNews, toast } from "/static/js/core.js";
+import { $, feed, figure, goneBy, onNews, recall, remember, toast } from "/static/js/core.js";
 
 const states = new Map();
 const allowed = () => globalThis.Notification?.permission === "granted";
-const wanted = () => {
-  try {
-    return localStorage.getItem("notify") === "on";
-  } catch {
-    return false;
-  }
-};
-const on = () => allowed() && wanted();
+const on = () => allowed() && recall("notify") === "on";
 
 function tell(run) {
   const loss = run.result_loss;
@@ -28,7 +21,9 @@ function tell(run) {
 }
 
 onNews((news) => {
-  for (const run of news.list ?? []) {
+  if (!news.list) return;
+  for (const name of goneBy(news, states)) states.delete(name);
+  for (const run of news.list) {
     const ended = states.get(run.name) === "running" && run.state !== "running";
     states.set(run.name, run.state);
     if (ended && on() && !document.hasFocus()) tell(run);
@@ -49,11 +44,7 @@ async function turn() {
     toast("The browser does not allow notifications from this page. Its settings for this address change that.");
     return;
   }
-  try {
-    localStorage.setItem("notify", next ? "on" : "off");
-  } catch {
-    toast("This window keeps no settings, so notifications stay off.");
-  }
+  if (!remember("notify", next ? "on" : "off")) toast("This window keeps no settings, so notifications stay off.");
   draw();
 }
 

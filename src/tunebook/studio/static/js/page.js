@@ -1,7 +1,9 @@
 // The page view: answers are kept as they are given; prose is read while it is typed; the plan follows at once.
 import "/static/js/rank-list.js";
-import { $, ApiError, api, feed, fill as put, h, onNews, trying } from "/static/js/core.js";
+import { $, ApiError, api, feed, fill as put, h, onNews, remember, tell, trying } from "/static/js/core.js";
+import { noteKept, showKept } from "/static/js/fields.js";
 import { PlanPanel } from "/static/js/plan.js";
+import { understand } from "/static/js/reading.js";
 
 const key = $("page").dataset.key;
 const questions = [...document.querySelectorAll(".question")].map((box) => ({
@@ -11,11 +13,15 @@ const questions = [...document.querySelectorAll(".question")].map((box) => ({
   about: box.dataset.about,
   custom: box.querySelector(".custom"),
 }));
-localStorage.setItem("page", key);
+remember(`page:${$("page").dataset.folder}`, key); // other folders have other pages
+const TYPED = ["prose", "text", "number"];
 const plan = new PlanPanel(key, settled);
 const waiting = new Map(); // id -> what is still to be sent
+const refused = new Map(); // id -> why what stands there does not fit; what was kept before it still is
 let timer = 0,
+  sends = 0,
   sending = null,
+  behind = false, // what is kept was written since it was looked at
   copied = ""; // the file of earlier answers that fit the page no more
 
 // --- what is on the screen, and what is kept
@@ -40,22 +46,19 @@ function show(question, value, more) {
       input.checked = [value ?? []].flat().includes(input.value);
     });
   else if (asks === "yes") box.querySelector("input").checked = value === "yes";
-  else {
-    const field = box.querySelector("textarea, input");
-    if (field !== document.activeElement && field.value !== (value ?? "")) {
-      field.value = value ?? "";
-      if (asks === "prose") understand(question);
-    }
-  }
+  else if (showKept(box.querySelector("textarea, input"), value ?? "") && asks === "prose") understand(question);
   if (custom) {
-    if (custom !== document.activeElement) custom.value = more ?? "";
+    showKept(custom, more ?? "");
     custom.hidden = !box.querySelector("input[data-custom]:checked");
   }
 }
 
 function fill(values) {
-  for (const question of questions)
-    if (!waiting.has(question.id)) show(question, values[question.id], values[`${question.id}.custom`]);
+  for (const question of questions) {
+    const { id } = question,
+      more = `${id}.custom`;
+    if (![id, more].some((name) => waiting.has(name) || refused.has(name))) show(question, values[id], values[more]);
+  }
 }
 
 function keep(id, value, soon) {
@@ -67,13 +70,16 @@ function keep(id, value, soon) {
 
 /** Send what waits; what came meanwhile, or was not taken, follows in a moment. */
 function send() {
-  if (!sending && waiting.size)
+  if (!sending && waiting.size) {
+    sends += 1;
     sending = post().then((soon) => {
       sending = null;
+      catchUp();
       if (!waiting.size) return;
       clearTimeout(timer);
       timer = setTimeout(send, soon);
     });
+  }
   return sending;
 }
 
@@ -81,16 +87,17 @@ function send() {
 async function post() {
   const changes = new Map(waiting);
   try {
-    const { faults, before } = await api(`pages/${key}/answers`, {
+    const { values, faults, before } = await api(`pages/${key}/answers`, {
       method: "POST",
       body: { changes: Object.fromEntries(changes) },
     });
-    for (const [id, value] of changes) if (waiting.get(id) === value) waiting.delete(id);
-    for (const { box, id } of questions) {
-      const fault = faults.find((item) => item.id === id || item.id === `${id}.custom`);
-      box.querySelector(".wrong").hidden = !fault;
-      box.querySelector(".wrong").textContent = fault ? `This ${fault.message}.` : "";
+    for (const [id, value] of changes) {
+      if (waiting.get(id) === value) waiting.delete(id);
+      const fault = faults.find((item) => item.id === id);
+      if (fault) refused.set(id, `This ${fault.message}.${values[id] ? ` Kept is still ${values[id]}.` : ""}`);
+      else refused.delete(id);
     }
+    for (const question of questions) told(question, changes, values);
     if (before) {
       copied = before;
       tellUnfit([]);
@@ -104,10 +111,18 @@ async function post() {
   }
 }
 
-/** The same words again are not written again: they would be read aloud each time. */
-function tellSaved(words) {
-  if ($("saved").textContent !== words) $("saved").textContent = words;
+/** What became of the changes to a question. */
+function told({ box, id, custom, asks }, changes, values) {
+  const wrong = box.querySelector(".wrong"),
+    why = refused.get(id) ?? refused.get(`${id}.custom`) ?? "";
+  wrong.hidden = !why;
+  tell(wrong, why);
+  if (changes.has(id) && TYPED.includes(asks))
+    noteKept(box.querySelector("textarea, input"), changes.get(id), values[id] ?? "");
+  if (changes.has(`${id}.custom`)) noteKept(custom, changes.get(`${id}.custom`), values[`${id}.custom`] ?? "");
 }
+
+const tellSaved = (words) => tell($("saved"), words);
 
 /** Earlier answers that fit the page no more: before the next answer takes them out of the file, and after it. */
 function tellUnfit(faults) {
@@ -157,79 +172,6 @@ async function judge({ box }) {
   };
 }
 
-// --- prose: what was read of it, under it
-
-const readers = new Map();
-
-function understand(question) {
-  const { box, about, id } = question,
-    field = box.querySelector("textarea"),
-    out = box.querySelector(".reading");
-  if (!["stopping", "overfitting", "quality"].includes(about)) return;
-  clearTimeout(readers.get(id));
-  readers.set(
-    id,
-    setTimeout(async () => {
-      const text = field.value;
-      if (!text.trim()) {
-        out.hidden = true;
-        return;
-      }
-      const found = await api("rules", { method: "POST", body: { text, purpose: about } }).catch(() => null);
-      if (!found || field.value !== text) return;
-      const lines = [
-        ...found.rules.map((rule) => read_line(rule.says, rule.source)),
-        ...found.settings.map((item) =>
-          read_line(
-            item.setting.replaceAll("_", " ") +
-              (item.value === true ? "" : item.value == null ? ": the usual value" : ` ${item.value}`),
-            item.source,
-          ),
-        ),
-        ...found.not_understood.map((piece) =>
-          h(
-            "p",
-            { className: "unread" },
-            mark("M6 2.500v4.500M6 9.200v.3"),
-            h("span", {}, "Not understood: ", h("q", { dir: "auto" }, piece.slice(0, 300))),
-          ),
-        ),
-      ];
-      out.hidden = !lines.length;
-      out.replaceChildren(...lines.slice(0, 30));
-    }, 180),
-  );
-}
-
-const read_line = (says, source) =>
-  h(
-    "p",
-    { className: "read" },
-    mark("M2 6.500l2.800 2.800L10 3"),
-    h(
-      "span",
-      {},
-      says[0].toUpperCase() + says.slice(1),
-      source && h("small", { dir: "auto" }, `  from “${source.slice(0, 120)}”`),
-    ),
-  );
-
-function mark(path) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  for (const [name, value] of Object.entries({ viewBox: "0 0 12 12", width: 12, height: 12, "aria-hidden": true }))
-    made.setAttribute(name, value);
-  const line = made.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "path"));
-  for (const [name, value] of Object.entries({
-    d: path,
-    fill: "none",
-    stroke: "currentColor",
-    "stroke-width": 1.8,
-    "stroke-linecap": "round",
-  }))
-    line.setAttribute(name, value);
-  return made;
-}
-
 // --- tasks: items of the instructions, ticked off
 
 const tasks = [...document.querySelectorAll(".tasks li")]
@@ -266,12 +208,13 @@ for (const question of questions) {
     });
     judge(question);
   } else {
-    const typed = asks === "prose" || asks === "text" || asks === "number";
+    const typed = TYPED.includes(asks);
     box.addEventListener(typed ? "input" : "change", (event) => {
       if (event.target === custom) return;
       if (custom) {
         custom.hidden = !box.querySelector("input[data-custom]:checked");
         if (!custom.hidden) custom.focus();
+        else for (const kind of [waiting, refused]) kind.delete(`${id}.custom`); // it goes with its option
       }
       keep(id, read(question), !typed);
       if (asks === "prose") understand(question);
@@ -284,15 +227,30 @@ for (const question of questions) {
 }
 
 async function load() {
+  const mine = sends;
   loadTasks().catch(() => {});
   const { values, faults } = await api(`pages/${key}/answers`);
+  if (mine !== sends) {
+    behind = true; // answers of this tab were on their way: it is older than they are
+    return catchUp();
+  }
   fill(values);
   tellUnfit(faults);
   plan.draw();
 }
 
+/** Look again at what is kept once nothing is on its way there. */
+function catchUp() {
+  if (!behind || sending) return;
+  behind = false;
+  load().catch(() => {});
+}
+
 onNews((news) => {
-  if (news.answers === key && !sending) load().catch(() => {});
+  if (news.answers === key) {
+    behind = true;
+    catchUp();
+  }
   if (plan.others.includes(news.answers)) plan.draw();
 });
 addEventListener("beforeunload", (event) => {

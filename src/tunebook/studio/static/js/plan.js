@@ -1,5 +1,5 @@
 // The plan beside the page: what the answers ask for, drawn again with each of them.
-import { $, ApiError, api, bytes, h, seconds, toast, trying } from "/static/js/core.js";
+import { $, ApiError, api, bytes, h, recall, remember, seconds, toast, trying } from "/static/js/core.js";
 import { quiet } from "/static/js/parts.js";
 import { drawCurve, factRows, planRows, unread, words } from "/static/js/plan-values.js";
 
@@ -24,7 +24,7 @@ export class PlanPanel {
     this.#key = key;
     this.#store = `plan:${$("page").dataset.folder}:${key}`;
     this.#settled = settled;
-    const kept = JSON.parse(localStorage.getItem(this.#store) ?? "{}");
+    const kept = JSON.parse(recall(this.#store) ?? "{}");
     if ([...$("data").options].some((option) => option.value === kept.data)) {
       $("data").value = kept.data;
       this.#settings = kept.settings ?? [];
@@ -79,7 +79,7 @@ export class PlanPanel {
 
   async #redraw(mine) {
     const wanted = this.#wanted();
-    localStorage.setItem(this.#store, JSON.stringify(wanted));
+    remember(this.#store, JSON.stringify(wanted));
     try {
       const found = await api("plan", { method: "POST", body: wanted });
       if (mine !== this.#asked) return this.#drawn;

@@ -1,12 +1,15 @@
 // The queue on the home view: what waits, what it is being tried with, and a form that adds a plan or a sweep.
-import { $, api, figure, h, onNews, plural, seconds, toast, trying, unpressed, whole } from "/static/js/core.js";
+import { $, api, figure, fill, goneBy, h, onNews, plural, seconds, toast, trying, unpressed, whole } from "/static/js/core.js";
 import { pill, quiet } from "/static/js/parts.js";
 
 let rows = [],
   working = false,
   plans = [],
   asked = 0,
+  adding = false, // a plan is being checked for the queue
+  timer = 0,
   states = null; // of all runs, once they are known
+const LOOK = 3000; // milliseconds between looks while runs are taken: one that cannot begin changes no state
 const live = new Map();
 
 const value = (text) => (/^[\[{"]/.test(text) ? text : Number.isFinite(Number(text)) ? figure(Number(text)) : text);
@@ -32,6 +35,7 @@ function item(row, lowest) {
     .join(", ");
   const isBest = now.state === "finished" && loss != null && lowest.get(row.sweep) === loss;
   const said = [
+    now.state === "waiting" && row.reason,
     tried,
     loss != null && `validation loss ${figure(loss)}`,
     now.state === "running" && now.eta_seconds && `${seconds(now.eta_seconds)} left`,
@@ -62,7 +66,8 @@ function draw() {
   const lowest = best();
   $("queue-count").textContent = waiting ? `${whole(waiting)} waiting` : "";
   const button = working ? ["Pause", "stop", "plain"] : ["Run the queue", "run", "primary"];
-  $("queue-tools").replaceChildren(
+  fill(
+    $("queue-tools"),
     ...(working || waiting
       ? [
           h(
@@ -73,7 +78,8 @@ function draw() {
         ]
       : []),
   );
-  const focused = document.activeElement?.getAttribute("aria-label");
+  const active = $("queue").contains(document.activeElement) && document.activeElement;
+  const focused = active && (active.getAttribute("aria-label") ?? active.getAttribute("href"));
   $("queue").replaceChildren(...rows.map((row) => item(row, lowest)));
   $("queue-card")
     .querySelectorAll(".queue-empty, .sweep-links")
@@ -91,7 +97,7 @@ function draw() {
     );
   if (focused)
     $("queue")
-      .querySelector(`[aria-label="${CSS.escape(focused)}"]`)
+      .querySelector(`[aria-label="${CSS.escape(focused)}"], a[href="${CSS.escape(focused)}"]`)
       ?.focus();
 }
 
@@ -103,20 +109,28 @@ async function load() {
   if (mine !== asked) return;
   ({ runs: rows, working } = found);
   if (found.plans.join() !== plans.join()) {
+    const chosen = $("add-plan").value;
     plans = found.plans;
-    $("add-plan").replaceChildren(...plans.map((plan) => h("option", {}, plan)));
+    $("add-plan").replaceChildren(...plans.map((plan) => h("option", { selected: plan === chosen }, plan)));
   }
-  $("add-go").disabled = !plans.length;
+  drawGo();
   $("add-box").querySelector(".muted").textContent = plans.length
     ? "The plan is checked, data and memory too, before it is put into the queue."
     : "There is no plan yet: `tunebook plan -o plan.yaml` makes one, and each run started here leaves one in plans/.";
   drawNews();
+  again();
+}
+
+function again() {
+  clearTimeout(timer);
+  if (working) timer = setTimeout(() => load().catch(() => {}), LOOK);
 }
 
 async function tell(what) {
   await api(`queue/${what}`, { method: "POST" });
   working = what === "run";
   draw();
+  again();
   if (what === "stop") toast("No further run is taken; the one under way goes on.");
 }
 
@@ -144,7 +158,8 @@ function count(text) {
 
 function drawGo() {
   const runs = settings().reduce((product, [, text]) => product * count(text), 1);
-  $("add-go").textContent = `Add ${plural(runs, "run")}`;
+  $("add-go").textContent = adding ? "Checking …" : `Add ${plural(runs, "run")}`;
+  $("add-go").disabled = adding || !plans.length;
 }
 
 function vary() {
@@ -181,6 +196,18 @@ function vary() {
 }
 
 async function add() {
+  if (adding) return;
+  adding = true;
+  drawGo();
+  try {
+    await send();
+  } finally {
+    adding = false;
+    drawGo();
+  }
+}
+
+async function send() {
   const body = {
     plan: $("add-plan").value,
     settings: settings().map(([path, text]) => `${path}=${list(text)}`),
@@ -190,7 +217,6 @@ async function add() {
   toast(`Added ${added.join(", ")}.`);
   $("varied").replaceChildren();
   $("add-name").value = "";
-  drawGo();
   await load();
 }
 
@@ -198,13 +224,13 @@ $("vary").addEventListener("click", vary);
 $("add").addEventListener("input", drawGo);
 $("add").addEventListener("submit", (event) => {
   event.preventDefault();
-  trying(add, $("add-go"));
+  trying(add);
 });
 addEventListener("focus", () => load().catch(() => {}));
 onNews((news) => {
   if (!news.list) return;
   news.list.forEach((run) => live.set(run.name, run));
-  news.gone.forEach((name) => live.delete(name));
+  goneBy(news, live).forEach((name) => live.delete(name));
   const now = [...live.values()].map((run) => run.name + run.state).join();
   if (now !== states) {
     states = now;

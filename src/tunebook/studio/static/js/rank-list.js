@@ -24,9 +24,12 @@ class RankList extends HTMLElement {
 
   /** Put the rows in this order, unless somebody is moving one. */
   set value(texts) {
-    if (this.#held) return;
-    const rows = new Map(this.rows.map((row) => [row.dataset.text, row]));
+    const now = this.value;
+    if (this.#held || (texts.length === now.length && texts.every((text, place) => text === now[place]))) return;
+    const rows = new Map(this.rows.map((row) => [row.dataset.text, row])),
+      focused = this.contains(document.activeElement) ? document.activeElement : null;
     this.#list.append(...texts.map((text) => rows.get(text)).filter(Boolean));
+    focused?.focus({ preventScroll: true }); // a row that moves loses it
   }
 
   // --- pointer: the list holds the pointer, since a row that moves in the document would lose it

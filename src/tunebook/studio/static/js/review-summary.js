@@ -1,5 +1,5 @@
 // Under a review: what the report makes of the verdicts so far, and what can be done with them.
-import { $, api, h, plural, toast, trying, whole } from "/static/js/core.js";
+import { $, api, confirmed, h, plural, toast, trying, whole } from "/static/js/core.js";
 import { quiet } from "/static/js/parts.js";
 
 const PARTS = [
@@ -21,7 +21,7 @@ export function drawSummary(reviews, at) {
   const agreed =
     reviews.agreement &&
     ` · ${plural(reviews.reviewers, "reviewer")}, who agree on ${Math.round(100 * reviews.agreement.equal)} % of the shared ones`;
-  const rows = [h("p", { className: "muted" }, `${plural(reviews.judged, "verdict")}: `, acts, agreed)];
+  const rows = [h("p", { className: "muted" }, `${plural(reviews.verdicts, "verdict")}: `, acts, agreed)];
   for (const step of reviews.rejected_checkpoints)
     rows.push(
       h(
@@ -63,6 +63,17 @@ function bar(reviews) {
     piece.hidden = !reviews[id];
   }
   return made;
+}
+
+export async function rejectCheckpoint(step, at) {
+  const sure = await confirmed(
+    `Reject checkpoint ${whole(step)}?`,
+    "The report names it as rejected. Its files stay, and it can be taken back in.",
+    "Reject it",
+  );
+  if (!sure) return;
+  const told = await trying(() => api(`${at}/checkpoint`, { method: "POST", body: { step } }));
+  if (told) drawSummary(told.reviews, at);
 }
 
 async function takeBack(step, at) {

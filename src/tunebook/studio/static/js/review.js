@@ -1,6 +1,6 @@
 // The review view: one pair at a time, blind; a verdict is kept the moment it is given, and tells whose answer was whose.
-import { $, api, confirmed, h, toast, trying, whole } from "/static/js/core.js";
-import { drawSummary } from "/static/js/review-summary.js";
+import { $, api, h, toast, trying, whole } from "/static/js/core.js";
+import { drawSummary, rejectCheckpoint } from "/static/js/review-summary.js";
 
 const name = $("review").dataset.name;
 const at = `runs/${name}/review`;
@@ -8,28 +8,33 @@ let items = [],
   total = 0,
   left = 0,
   place = 0,
+  loads = 0,
   busy = false, // a verdict is being kept
   kept = Promise.resolve(); // over when what was said so far is
 const given = new Map(); // place of an item -> what was said of it in this sitting
 const known = new Set(); // pairs that have a verdict of this sitting
-const drafts = new Map(); // pair -> a fixed answer that is not kept yet
+const earlier = new Map(); // pair that is judged again -> what was said of it before
+const drafts = new Map(); // pair -> a fixed answer as it was typed last
 const pairOf = (item) => `${item.step} ${item.id}`;
 
 const policy = () => $("policy").value;
 
 async function load() {
+  const mine = ++loads;
   $("review").setAttribute("aria-busy", "true");
   try {
     const found = await api(policy() ? `${at}?policy=${policy()}` : at);
+    if (mine !== loads) return;
     ({ items, total, left } = found);
     place = 0;
     given.clear();
     draw();
     drawSummary(found.reviews, at);
   } catch (error) {
-    $("pair").replaceChildren(h("div", { className: "notice bad", role: "alert" }, error.message));
+    if (mine === loads)
+      $("pair").replaceChildren(h("div", { className: "notice bad", role: "alert" }, error.message));
   } finally {
-    $("review").removeAttribute("aria-busy");
+    if (mine === loads) $("review").removeAttribute("aria-busy");
   }
 }
 
@@ -137,7 +142,7 @@ function acted(item, said) {
       note,
       h(
         "button",
-        { type: "button", className: "quiet danger", onclick: () => rejectCheckpoint(item.step) },
+        { type: "button", className: "quiet danger", onclick: () => rejectCheckpoint(item.step, at) },
         `Reject checkpoint ${whole(item.step)}`,
       ),
     ),
@@ -153,9 +158,7 @@ function fix(item, said) {
   const save = () =>
     alone(async () => {
       if (!text.value.trim()) return void toast("Write the answer as it should be, or reject it.");
-      if (!(await keep({ action: "fix", fixed: text.value }))) return;
-      drafts.delete(pairOf(item));
-      next();
+      if (await keep({ action: "fix", fixed: text.value })) next();
     });
   text.addEventListener("input", () => drafts.set(pairOf(item), text.value));
   text.addEventListener("keydown", (event) => {
@@ -192,7 +195,8 @@ async function alone(act) {
 
 const choose = (chosen) =>
   alone(async () => {
-    given.set(place, { chosen, note: "", action: "keep", fixed: "" });
+    const said = items[place] && earlier.get(pairOf(items[place]));
+    given.set(place, { note: "", action: "keep", fixed: "", ...said, chosen });
     if (!(await keep({}))) given.delete(place);
     draw();
     $("pair").querySelector(".judge .primary")?.focus({ preventScroll: true });
@@ -213,6 +217,7 @@ async function post(item, said) {
   const { chosen, action, fixed, note } = said;
   const again = known.has(pairOf(item));
   const body = { step: item.step, id: item.id, chosen, action, fixed, note, again, policy: policy() || null };
+  const of = loads;
   let told;
   try {
     told = await api(at, { method: "POST", body });
@@ -221,6 +226,7 @@ async function post(item, said) {
     throw error;
   }
   known.add(pairOf(item));
+  if (of !== loads) return void drawSummary(told.reviews, at); // another queue is on the screen, or on its way
   Object.assign(said, { tuned: told.tuned, verdict: told.verdict });
   left = told.left;
   $("bar").value = total - left;
@@ -242,20 +248,11 @@ function next() {
 
 function back() {
   if (busy) return;
-  if (given.has(place)) given.delete(place);
-  else if (place > 0) place -= 1;
+  if (given.has(place)) {
+    earlier.set(pairOf(items[place]), given.get(place));
+    given.delete(place);
+  } else if (place > 0) place -= 1;
   draw();
-}
-
-async function rejectCheckpoint(step) {
-  const sure = await confirmed(
-    `Reject checkpoint ${whole(step)}?`,
-    "The report names it as rejected. Its files stay, and it can be taken back in.",
-    "Reject it",
-  );
-  if (!sure) return;
-  const told = await trying(() => api(`${at}/checkpoint`, { method: "POST", body: { step } }));
-  if (told) drawSummary(told.reviews, at);
 }
 
 // --- the end

@@ -259,10 +259,9 @@ onNews((news) => {
 });
 
 async function begin() {
-  const first = await api(`runs/${name}`);
-  drawStatus(first);
-  answers.steps(first.samples);
+  drawStatus(await api(`runs/${name}`));
   await curves.load();
+  answers.steps((await api(`runs/${name}`)).samples); // after the curves: the feed goes on from their last event
   feed.follow({ runs: curves.follows });
 }
 

@@ -1,5 +1,5 @@
 // What a run's result can become: files that others load, a test over HTTP, a named version. The command line does it.
-import { api, h, plural, trying, whole } from "/static/js/core.js";
+import { api, fill, h, plural, tell, trying, whole } from "/static/js/core.js";
 import { card } from "/static/js/parts.js";
 
 const FORMATS = {
@@ -26,13 +26,14 @@ export class TakeAlong {
   #form = this.#promotion();
   #line = this.#promote(); // built once: what is typed there stays
   #body = h("div", {}, this.#line);
-  #state = h("div", { role: "status" });
+  #state = h("div");
+  #said = h("p", { className: "hidden", role: "status" }); // how it goes, without every line of it
 
   constructor(name, report) {
     this.#name = name;
     this.#report = report;
     const note = "each export is loaded again in a fresh process and compared";
-    this.box = card("Take it along", note, this.#body, this.#state);
+    this.box = card("Take it along", note, this.#body, this.#state, this.#said);
     this.box.classList.add("take");
     this.#look();
   }
@@ -86,13 +87,18 @@ export class TakeAlong {
   #format(kind, entry) {
     const [title, use] = FORMATS[kind];
     const parity = entry?.parity ?? {};
+    const files = Object.entries(parity.files ?? {}); // beside the exact one: rounded, and told how near they are
     const facts =
       entry &&
-      `${(entry.bytes / 1e6).toFixed(1)} MB, ${parity.ok ? "the same model when loaded again" : "not the same model when loaded again"}${parity.answers ? `, ${whole(parity.answers_equal)} of ${plural(parity.answers, "answer")} equal` : ""}`;
+      [
+        `${(entry.bytes / 1e6).toFixed(1)} MB`,
+        loaded(parity.file, parity, "the same model when loaded again"),
+        ...files.map(([name, one]) => loaded(name, one, "rounded")),
+      ].join("; ");
     return h(
       "li",
       {},
-      mark(entry ? parity.ok : null),
+      mark(entry ? parity.ok && files.every(([, one]) => one.ok) : null),
       h(
         "div",
         {},
@@ -171,7 +177,9 @@ export class TakeAlong {
     const said = work.said.length > 0 && h("pre", {}, work.said.join("\n"));
     const title = { running: `${DOING[work.what]} …`, done: "Done.", failed: "That could not be done." }[work.state];
     const kind = { running: "", done: "good", failed: "bad" }[work.state];
-    this.#state.replaceChildren(
+    tell(this.#said, work.state === "running" ? title : [title, work.said.at(-1)].filter(Boolean).join(" "));
+    fill(
+      this.#state,
       h(
         "div",
         { className: `notice work ${kind}` },
@@ -181,6 +189,12 @@ export class TakeAlong {
       ),
     );
   }
+}
+
+/** What was found of a file, or of a whole folder, that was loaded again. */
+function loaded(file, { ok, answers, answers_equal: equal }, good) {
+  const words = ok ? good : "not the same model when loaded again";
+  return `${file ? `${file}: ` : ""}${words}${answers ? `, ${whole(equal)} of ${plural(answers, "answer")} equal` : ""}`;
 }
 
 const mark = (ok) =>

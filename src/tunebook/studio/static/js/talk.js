@@ -26,12 +26,18 @@ class Voice {
     else if (this.#ready) this.#send();
   }
 
+  /** Break the answers off; while the models are still being loaded, give them up. */
   stop() {
     if (this.#ready) this.#socket.send(JSON.stringify({ stop: true }));
+    else if (this.busy) {
+      this.close();
+      this.news(this, { gone: "Stopped before the models were loaded." });
+    }
   }
 
   forget() {
     if (this.#ready) this.#socket.send(JSON.stringify({ new: true }));
+    else this.close(); // with a question that still waits for the models
   }
 
   close() {
@@ -90,12 +96,11 @@ export class Talk {
 
   /** Talk with these runs; a talk with the same ones goes on. */
   with(names) {
-    if (names.join() === this.#voices.map((voice) => voice.name).join()) return;
+    const talking = names.slice(0, MOST);
+    if (talking.join() === this.#voices.map((voice) => voice.name).join()) return;
     this.#voices.forEach((voice) => voice.close());
-    const first = names.find((name) => !name.includes("@")); // a version has no base beside it
-    this.#voices = names
-      .slice(0, MOST)
-      .map((name) => new Voice(name, name === first, (from, news) => this.#heard(from, news)));
+    const first = talking.find((name) => !name.includes("@")); // a version has no base beside it
+    this.#voices = talking.map((name) => new Voice(name, name === first, (from, news) => this.#heard(from, news)));
     this.#begin();
     this.#drawTools();
   }
@@ -134,6 +139,7 @@ export class Talk {
     choice.addEventListener("change", () => {
       voice.close();
       voice.step = choice.value;
+      this.#voices.forEach((other) => other.forget()); // a new conversation for all of them
       this.#begin();
     });
     return choice;
@@ -148,7 +154,7 @@ export class Talk {
       voice.titles.map((title, who) => {
         const state = h("small", { className: "muted" }, "…");
         const column = said(title === "Base" ? "base" : "tuned", title, "", state);
-        columns.set(`${this.#voices.indexOf(voice)} ${who}`, { words: column.querySelector("p"), state });
+        columns.set(`${this.#voices.indexOf(voice)} ${who}`, { words: column.querySelector("p"), state, over: false });
         return column;
       }),
     );
@@ -177,13 +183,17 @@ export class Talk {
       column.words.append(news.piece);
       column.state.textContent = "";
     }
+    if (column && (news.done || news.error)) column.over = true;
     if (column && news.done)
       column.state.textContent = `${whole(news.tokens)} tokens, ${(news.tokens / Math.max(news.seconds, 0.01)).toFixed(1)} a second${news.broken ? ", broken off" : ""}`;
     if (column && news.error) column.state.replaceWith(h("p", { className: "fault" }, news.error));
     if (news.gone)
-      own.forEach((each) => {
-        if (!each.words.textContent) each.state.replaceWith(h("p", { className: "fault", role: "alert" }, news.gone));
-      });
+      own
+        .filter((each) => !each.over)
+        .forEach((each) => {
+          each.over = true;
+          each.state.replaceWith(h("p", { className: "fault", role: "alert" }, news.gone));
+        });
     this.#drawState();
   }
 
