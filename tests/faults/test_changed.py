@@ -81,10 +81,12 @@ def test_a_changed_setting_of_training_is_asked_about_and_goes_on_as_planned(far
     run = copy("checkpoint", 4)
     before = (run.folder / "plan.yaml").read_bytes()
     changes = ["--set", "training.learning_rate=1e-4", "--set", "training.batch_size=4", "--set", "training.seed=7"]
+    changes += ["--set", "evaluation.max_new_tokens=3"]
     done = farm.run("resume", run.name, *changes)
     assert done.code == 1
-    for words in ("training.learning_rate: was 0.003, is 0.0001", "batch_size: was 8, is 4", "seed: was 42, is 7"):
-        assert words in done.err
+    for words in ("learning_rate: was 0.003, is 0.0001", "batch_size: was 8, is 4", "seed: was 42, is 7"):
+        assert f"training.{words}" in done.err
+    assert "evaluation.max_new_tokens: was 6, is 3" in done.err
     assert "--as-planned" in done.err
     assert "--new NAME" in done.err
     assert (run.folder / "plan.yaml").read_bytes() == before
@@ -106,19 +108,20 @@ def test_a_plan_edited_by_hand_is_noticed(farm, copy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["lora", pytest.param("full", marks=pytest.mark.heavy)])
+@pytest.mark.parametrize("method", ["lora", "nf4", pytest.param("full", marks=pytest.mark.heavy)])
 def test_a_new_run_begins_with_the_weights_that_were_reached(farm, copy, method):
     run = copy("checkpoint", 6)
-    if method == "full":
-        words = ["run", "plan-0.yaml", "--name", "whole", "--set", "training.method=full"]
-        assert farm.run(*words).code == 0
-        run = Run(farm.home / "runs" / "whole")
+    if method != "lora":
+        setting = "training.method=full" if method == "full" else "model.quantization=nf4"
+        assert farm.run("run", "plan-0.yaml", "--name", f"whole-{method}", "--set", setting).code == 0
+        run = Run(farm.home / "runs" / f"whole-{method}")
     name = f"further-{method}"
     done = farm.run("resume", run.name, "--new", name, "--set", "training.learning_rate=1e-4")
     assert done.code == 0, done.err
     new = Run(farm.home / "runs" / name)
     assert read_status(new).state == "finished"
     assert new.plan().training.learning_rate == 1e-4
+    assert new.plan().model.quantization is None  # rounded once more, what was learned would be lost
     step = 6 if method == "lora" else 8
     reached = json.loads((run.folder / "evaluation" / f"heldout-step-{step}.json").read_text())["loss"]
     begins = json.loads((new.folder / "evaluation" / "heldout-base.json").read_text())["loss"]

@@ -41,6 +41,19 @@ def test_a_merged_model_says_the_same_and_gets_its_very_tensors_back(settings):
     assert torch.equal(model(IDS).logits, said)
 
 
+class Split(torch.Tensor):
+    """A kind of tensor of its own, as a weight is that is split over workers."""
+
+
+def test_a_weight_that_is_split_over_workers_is_not_merged():
+    model = adapted()
+    layer = model.get_base_model().model.layers[0].self_attn.q_proj
+    layer.base_layer.weight = torch.nn.Parameter(layer.base_layer.weight.data.as_subclass(Split), requires_grad=False)
+    with merged(model):
+        assert not layer.merged
+        assert model.get_base_model().model.layers[0].self_attn.k_proj.merged
+
+
 def test_weights_come_back_when_the_block_fails():
     model = adapted()
     said = model(IDS).logits

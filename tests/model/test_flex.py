@@ -12,6 +12,7 @@ import torch
 
 from tests.tiny import tiny_model
 from tunebook.model import flex
+from tunebook.model.dropout import draws, set_dropout
 from tunebook.train.forward import make_engine
 
 CPU = torch.device("cpu")
@@ -32,9 +33,15 @@ def test_each_token_sees_the_prefix_and_its_own_example_up_to_itself():
     assert drawn == ["#......", "##.....", "###....", "####...", "#####..", "##...#.", "##...##"]
 
 
-def test_a_model_whose_attention_has_dropout_does_not_use_it():
-    dropout = SimpleNamespace(**vars(CONFIG), attention_dropout=0.1)
-    assert "dropout" in flex.why_not(dropout, GPU, [torch.float32])
+@pytest.mark.usefixtures("flex_on_a_cpu")
+@pytest.mark.parametrize(("made_with", "rate", "flexible"), [(0.0, 0.1, False), (0.1, 0.0, True), (0, 0.1, False)])
+def test_a_model_whose_attention_draws_dropout_does_not_use_it(made_with, rate, flexible):
+    model = tiny_model(attention_dropout=made_with)
+    set_dropout(model, rate)  # the plan's, whatever its configuration says
+    engine = make_engine(model, way="joined")
+    assert engine.flexible is flexible
+    assert engine.why_not_flex == ("" if flexible else "the model's attention has dropout")
+    assert draws(model) is not flexible
 
 
 def test_a_kernel_that_fails_or_is_wrong_is_not_used_and_says_so(monkeypatch):

@@ -47,6 +47,15 @@ def test_the_demo_says_by_how_much_and_shows_answers(tmp_path):
     assert "Asked:  Why?\nBase:   words\nTuned:  other words" in text
 
 
+def test_a_demo_that_answered_no_prompt_says_by_how_much_all_the_same(tmp_path):
+    run = result(tmp_path, 3.0, 2.4)
+    for file in (tmp_path / "samples").iterdir():
+        file.unlink()
+    text = judge_demo(run)
+    assert "from 3.000 to 2.400 (20 %)" in text
+    assert "Asked:" not in text
+
+
 @pytest.mark.parametrize("tuned", [3.0, 3.1])
 def test_the_demo_fails_when_the_tuned_model_is_not_better(tmp_path, tuned):
     with pytest.raises(TrainingError, match="not better than its base"):

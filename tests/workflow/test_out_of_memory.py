@@ -102,3 +102,16 @@ def test_a_rule_on_what_is_not_measured_is_told_before_training():
     (said,) = unwatched(plan, held_out=True)
     assert said == "The stopping rule 'bleu > 30' cannot stop this run: bleu is not among the metrics of the plan."
     assert len(unwatched(plan, held_out=False)) == 2
+
+
+@pytest.mark.parametrize(("prompts", "told"), [(0, ["bleu > 30", "response length > 300"]), (1, [])])
+def test_a_rule_on_answers_that_nobody_asks_for_is_told_before_training(prompts, told):
+    rules = [
+        {"kind": "threshold", "metric": "bleu", "op": ">", "value": 30},
+        {"kind": "threshold", "metric": "response_length", "op": ">", "value": 300},
+        {"kind": "plateau", "patience": 3},
+    ]
+    sections = {"model": {"name": "m"}, "data": {"path": "d"}, "stopping": {"rules": rules}}
+    plan = make_plan(sections | {"metrics": ["bleu", "response_length"], "evaluation": {"prompts": prompts}})
+    why = "cannot stop this run: no held-out prompt is answered (evaluation.prompts is 0)."
+    assert unwatched(plan, held_out=True) == [f"The stopping rule '{rule}' {why}" for rule in told]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from tests.tiny import save_tiny, tiny_model
 from tunebook.errors import RunError
@@ -45,6 +46,15 @@ def test_parameters_are_counted_as_the_model_has_them():
     assert parameters_of(SEVENTY) == 70_553_706_496  # the count that its maker gives: 70.6B
     model = tiny_model()
     assert parameters_of(model.config.to_dict()) == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_parameters_of_gpt2_are_counted_by_its_own_names():
+    config = GPT2Config(n_embd=64, n_layer=3, n_head=4, n_positions=16, vocab_size=300)
+    sizes = {
+        name: value for name, value in config.to_dict().items() if name not in ("hidden_size", "num_hidden_layers")
+    }
+    counted = sum(parameter.numel() for parameter in GPT2LMHeadModel(config).parameters())
+    assert parameters_of(sizes) == pytest.approx(counted, rel=0.03)  # biases and positions are left out
 
 
 def test_seventy_billion_parameters_are_split_over_64_gpus_and_fit(seventy):

@@ -67,6 +67,13 @@ def test_weights_beyond_this_machine_are_refused(values, monkeypatch):
     assert "GB of memory and this machine has" in refused(values)
 
 
+def test_each_worker_of_this_machine_holds_a_copy_of_the_model(values, monkeypatch):
+    monkeypatch.setattr("tunebook.workflow.memory.memory_bytes", lambda: 10**9)
+    with pytest.raises(RunError, match=r"1\.\d GB of memory for its 2 workers and this machine .*take fewer workers"):
+        prepare_run(make_plan(values), "two", runs_folder(), copies=2)
+    assert prepare_run(make_plan(values), "one", runs_folder()).folder.exists()
+
+
 def test_examples_and_adapters_beyond_this_machine_are_refused_with_what_to_lower(values, monkeypatch):
     from tunebook.workflow import start
 
@@ -148,6 +155,17 @@ def test_weights_count_as_they_are_in_memory_whatever_they_are_stored_in(tmp_pat
     held = sum(tensor.numel() * tensor.element_size() for tensor in load_model(name).parameters())
     assert loaded_bytes(name) == held
     assert weights_bytes(name) < 0.6 * held
+
+
+def test_an_adapter_of_a_run_that_trains_every_weight_is_refused(values):
+    assert "trains every weight" in refused(values, training={"method": "full"}, export={"formats": ["adapter"]})
+
+
+def test_a_model_that_gguf_does_not_know_is_refused_before_it_is_trained(values, tmp_path):
+    from tests.tiny import save_tiny
+
+    folder = save_tiny(tmp_path / "odd", hidden_act="relu")
+    assert "activation relu" in refused(values, model={"name": str(folder)}, export={"formats": ["gguf"]})
 
 
 def test_weights_that_cannot_be_read_are_refused(values, tmp_path):
@@ -261,6 +279,8 @@ def test_a_container_has_the_memory_that_its_kernel_says(monkeypatch, tmp_path):
     assert hardware.memory_bytes() == whole
     (tmp_path / "max").write_text("1000000000\n")
     assert hardware.memory_bytes() == 10**9
+    (tmp_path / "max").write_text("1000000\n")
+    assert hardware.memory_free_bytes() == 10**6
 
 
 def test_an_estimate_is_refused_where_the_run_would_be(values, monkeypatch):

@@ -142,10 +142,11 @@ def test_time_left_counts_evaluations_and_saves_ahead_and_what_follows_training(
     after = 7.0 + 1.0  # the result's answers and the report
     early = TrainState(100, step=5, seconds=10.0, parts={"forward": 10.0})
     assert told(early) == pytest.approx(35 * 2.0 + 4 * 5.0 + after)
-    late = TrainState(100, step=30, seconds=78.0, parts={"validation": 12.0, "checkpoint": 6.0}, evaluations=3)
-    assert told(late) == pytest.approx(10 * 2.0 + 4.0 + 2.0 + after)
-    done = TrainState(100, step=40, seconds=104.0, parts={"validation": 16.0, "checkpoint": 8.0}, evaluations=4)
-    assert told(done) == pytest.approx(after)
+    # a step is told before the evaluation that is due at it
+    late = TrainState(100, step=30, seconds=72.0, parts={"validation": 8.0, "checkpoint": 4.0}, evaluations=2)
+    assert told(late) == pytest.approx(10 * 2.0 + 2 * 4.0 + 2 * 2.0 + after)
+    last = TrainState(100, step=40, seconds=98.0, parts={"validation": 12.0, "checkpoint": 6.0}, evaluations=3)
+    assert told(last) == pytest.approx(4.0 + 2.0 + after)
 
 
 def test_time_left_counts_evaluations_by_the_clock(home, values, tmp_path, monkeypatch):  # noqa: F811

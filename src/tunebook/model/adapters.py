@@ -11,6 +11,7 @@ from transformers.pytorch_utils import Conv1D
 
 from tunebook.collector import no_collecting
 from tunebook.errors import ModelError
+from tunebook.model.dropout import set_dropout
 from tunebook.plan.schema import Plan
 
 
@@ -21,7 +22,7 @@ def make_trainable(model: Any, plan: Plan) -> Any:
     Adapters start so that the model answers as its base does. Their first weights come from `training.seed`.
     """
     full = plan.training.method == "full"
-    _set_dropout(model, plan.training.dropout if full else 0.0)
+    set_dropout(model, plan.training.dropout if full else 0.0)
     if full:
         return model.requires_grad_(True)
     from peft import LoraConfig, get_peft_model
@@ -46,23 +47,6 @@ def make_trainable(model: Any, plan: Plan) -> Any:
         torch.random.set_rng_state(state)
 
 
-# as Transformers' models name the rates that their modules read while they run
-_RATES = ("dropout", "attention_dropout", "activation_dropout", "residual_dropout", "embedding_dropout")
-
-
-def _set_dropout(model: Any, rate: float) -> None:
-    """Let the plan's dropout be the model's, instead of what its makers trained it with (0.1 in GPT-2).
-
-    Its configuration stays: an export says what its base says.
-    """
-    for module in model.modules():
-        if isinstance(module, torch.nn.Dropout):
-            module.p = rate
-        for name in _RATES:
-            if isinstance(getattr(module, name, None), float):
-                setattr(module, name, rate)
-
-
 def trainable_parameters(model: Any) -> dict[str, torch.nn.Parameter]:
     """The trained parameters by name, in the model's order."""
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
@@ -74,7 +58,8 @@ def merged(model: Any) -> Iterator[None]:
 
     The weights come back as the very tensors that they were: undoing a merge by subtraction would not give their bits.
     On a GPU whose memory does not hold them twice, the block is run with the adapters beside the weights.
-    Layers that cannot be merged without loss (quantized), or whose adapters are off, stay as they are.
+    Layers that cannot be merged without loss (quantized), or are split over workers, or whose adapters are off, stay as
+    they are.
     """
     kept: list[tuple[Any, torch.Tensor]] = []
     layers = [layer for layer in model.modules() if _can_merge(layer)]
@@ -103,4 +88,7 @@ def _put_back(kept: list[tuple[Any, torch.Tensor]]) -> None:
 def _can_merge(layer: Any) -> bool:
     if not hasattr(layer, "lora_A") or not hasattr(layer, "merge") or layer.merged or layer.disable_adapters:
         return False
-    return type(layer.get_base_layer()) in (torch.nn.Linear, Conv1D) and not any(layer.lora_bias.values())
+    base = layer.get_base_layer()
+    if type(base) not in (torch.nn.Linear, Conv1D) or any(layer.lora_bias.values()):
+        return False
+    return type(base.weight.data) is torch.Tensor  # a split one (DTensor) does not come back by assigning its data

@@ -40,7 +40,7 @@ def mask(lengths: tuple[int, ...], prefix: int, device: torch.device, window: in
 
     def sees(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         before = ((example[query] == example[key]) | (example[key] == 0)) & (query >= key)
-        return before & (position[query] - position[key] < (window or tokens))
+        return before if window is None else before & (position[query] - position[key] < window)
 
     return create_block_mask(sees, None, None, tokens, tokens, device=str(device))
 
@@ -61,8 +61,6 @@ def _compiled() -> Any:
 
 def why_not(config: Any, device: torch.device, dtypes: Iterable[torch.dtype]) -> str:
     """Why the attention of this model should not be flexible on `device`, or '': a trial in each of `dtypes` tells."""
-    if any(getattr(config, name, 0) for name in ("attention_dropout", "attn_pdrop")):
-        return "the model's attention has dropout"
     heads = config.num_attention_heads
     kv_heads = getattr(config, "num_key_value_heads", None) or heads
     dim = getattr(config, "head_dim", None) or config.hidden_size // heads

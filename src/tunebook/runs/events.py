@@ -90,11 +90,14 @@ def read_events(path: Path, since: int = 0) -> Iterator[Event]:
 
 
 class EventTail:
-    """The events that come from now on, in the order written; each is given once and nothing is read twice."""
+    """The events that come from now on, in the order written; each is given once and nothing is read twice.
+
+    Half a line at the end, which a writer that died has left, is cut off by the next one and does not count.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.place = path.stat().st_size if path.exists() else 0
+        self.place = _whole(path.read_bytes()) if path.exists() else 0
 
     def new(self) -> list[Event]:
         """Events since the last call."""
@@ -113,13 +116,18 @@ def _cut_unfinished_line(path: Path) -> int:
     if not path.exists():
         return 0
     data = path.read_bytes()
-    whole = data.rstrip(b"\0").rfind(b"\n") + 1
+    whole = _whole(data)
     if whole < len(data):
         os.truncate(path, whole)
     last = 0
     for event in read_events(path):
         last = int(event["seq"])
     return last
+
+
+def _whole(data: bytes) -> int:
+    """How many bytes of `data` are whole lines: not half of one, nor the zeros of a power cut."""
+    return data.rstrip(b"\0").rfind(b"\n") + 1
 
 
 def _not_finite(fields: dict[str, Any]) -> Iterator[str]:

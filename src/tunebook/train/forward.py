@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tunebook.model import attention, flex
+from tunebook.model.dropout import attention_draws, draws
 from tunebook.model.fused.decoder import FusedDecoder, Unknown, take_apart
 from tunebook.model.products import EXACT, Times
 from tunebook.train.batches import MicroBatch, Row, join
@@ -88,7 +89,10 @@ class Engine:
         return join(rows, _device(self.model), share=self.shares and not self.noise_alpha)
 
     def forward_backward(self, batch: MicroBatch, divide_by: float) -> float:
-        """Add the gradient of (summed loss / divide_by) to the trained parameters; returns the summed loss in nats."""
+        """Add the gradient of (summed loss / divide_by) to the trained parameters; returns the summed loss in nats.
+
+        Label smoothing is in the gradient and not in what is returned, which can be held beside a held-out loss.
+        """
         noise = self._noise(batch)
         if self.why_plain:
             pieces = list(
@@ -105,9 +109,10 @@ class Engine:
     def _one(self, batch: MicroBatch, noise: Tensor | None, divide_by: float) -> float:
         start = time.perf_counter()
         if self.why_plain:
-            logits = _own_logits(self.model, batch, noise)
+            logits = _wide(_own_logits(self.model, batch, noise))
             start = self.parts.add("forward", start)
-            loss = F.cross_entropy(_wide(logits), batch.targets, reduction="sum", label_smoothing=self.smoothing)
+            loss = F.cross_entropy(logits, batch.targets, reduction="sum", label_smoothing=self.smoothing)
+            told = F.cross_entropy(logits.detach(), batch.targets, reduction="sum") if self.smoothing else loss
         else:
             hidden = self._hidden(batch, noise)
             start = self.parts.add("forward", start)
@@ -122,9 +127,10 @@ class Engine:
                 times=times,
                 logits_times=times if on_gpu else EXACT,  # in float32 they would take as long as the layers
             )
+            told = token_losses(hidden, self.head.weight, batch.targets).sum() if self.smoothing else loss
         start = self.parts.add("loss", start)
         (loss / divide_by).backward()  # type: ignore[no-untyped-call]
-        summed = float(loss.detach())  # waits for a GPU
+        summed = float(told.detach())  # waits for a GPU
         self.parts.add("backward", start)
         return summed
 
@@ -192,10 +198,10 @@ def make_engine(
         engine.autocast = precision == "bfloat16"
         if _device(bare).type in flex.DEVICES:
             kinds = {next(bare.parameters()).dtype} | ({torch.bfloat16} if engine.autocast else set())
-            engine.why_not_flex = flex.why_not(bare.config, _device(bare), kinds)
+            random = "the model's attention has dropout" if attention_draws(bare) else ""
+            engine.why_not_flex = random or flex.why_not(bare.config, _device(bare), kinds)
             engine.flexible = not engine.why_not_flex
-            dropout = any(isinstance(module, torch.nn.Dropout) and module.p for module in bare.modules())
-            engine.shares = engine.flexible and not dropout  # each example draws its own
+            engine.shares = engine.flexible and not draws(bare)  # each example draws its own
         bare.set_attn_implementation(attention.NAME)
     return engine
 

@@ -22,6 +22,16 @@ class WorkerOptions:
         """Is this process the one that starts them?"""
         return (self.workers or 1) > 1 and find_place(os.environ) is None
 
+    @property
+    def copies_here(self) -> int:
+        """Workers on this machine that hold the whole model while they train."""
+        if self.sharded:
+            return 1
+        if self.starts_workers:
+            return self.workers or 1
+        by_torchrun = os.environ.get("LOCAL_WORLD_SIZE", "")
+        return int(by_torchrun) if by_torchrun.isdigit() else 1
+
     def arguments(self) -> list[str]:
         """The same on another process's command line."""
         count = ["--workers", str(self.workers)] if self.workers else []

@@ -60,10 +60,11 @@ def judge_demo(run: Run) -> str:
 
 
 def _side_by_side(run: Run, step: int, count: int = 2) -> list[str]:
-    """The first answers of base and tuned, one above the other."""
-    sides: list[list[dict[str, Any]]] = [
-        read_json(run.folder / "samples" / f"step-{number}.json")["answers"] for number in (0, step)
-    ]
+    """The first answers of base and tuned, one above the other; nothing where no prompt was answered."""
+    files = [run.folder / "samples" / f"step-{number}.json" for number in (0, step)]
+    if not all(file.exists() for file in files):
+        return []
+    sides: list[list[dict[str, Any]]] = [read_json(file)["answers"] for file in files]
     lines = []
     for before, after in list(zip(*sides, strict=True))[:count]:
         asked = before["prompt"].rsplit("user\n", 1)[-1].split("<|im_end|>")[0]

@@ -55,7 +55,8 @@ def measure_held_out(context: Context) -> HeldOut:
         )
 
     rows = [int(row) for row in context.validation_rows]
-    return HeldOut.of(context.workers.share(rows, examples.lengths[rows].tolist(), read))
+    measured = HeldOut.of(context.workers.share(rows, examples.lengths[rows].tolist(), read))
+    return replace(measured, groups=tuple(map(str, examples.groups[rows].tolist())))
 
 
 def answer_prompts(context: Context, step: int) -> dict[str, float]:
@@ -80,10 +81,12 @@ def answer_prompts(context: Context, step: int) -> dict[str, float]:
     kept = [
         {
             "id": example.id,
+            "group": str(example.group),
             "prompt": context.tokenizer.decode(prompt, skip_special_tokens=False),
             "prompt_ids": prompt,
             "reference": example.reference,
             "answer": answer.text,
+            "answer_ids": list(answer.ids),  # a text may be cut into other tokens than those that were written
             "tokens": len(answer.ids),
             "ended": answer.ended,
         }
@@ -103,9 +106,10 @@ def answer_prompts(context: Context, step: int) -> dict[str, float]:
 
 def measure_retention_of(context: Context, name: str) -> None:
     """Measure general ability as the model stands and write `evaluation/retention-<name>.json`."""
-    if not context.plan.evaluation.retention:
+    wanted = context.plan.evaluation
+    if not (wanted.retention or wanted.tasks):
         return
-    probes, tell = load_probes(), context.progress("general ability")
+    probes, tell = load_probes() if wanted.retention else Probes((), ()), context.progress("general ability")
 
     def ask(mine: Sequence[Question | str]) -> list[tuple[float, float]]:
         questions = tuple(each for each in mine if isinstance(each, Question))
@@ -119,17 +123,16 @@ def measure_retention_of(context: Context, name: str) -> None:
 
     items: list[Question | str] = [*probes.questions, *probes.prose]
     letters = [len(each) if isinstance(each, str) else len(each.query + "".join(each.choices)) for each in items]
-    measured = context.workers.share(items, letters, ask)
+    measured = context.workers.share(items, letters, ask) if items else []
     answers, prose = measured[: len(probes.questions)], measured[len(probes.questions) :]
     found = Retention(
         tuple(bool(correct) for correct, _ in answers),
         tuple(weight for _, weight in answers),
         tuple((nats, int(tokens)) for nats, tokens in prose),
     )
-    if context.plan.evaluation.tasks:
+    if wanted.tasks:
         from tunebook.evaluate.harness import measure_tasks
 
-        wanted = context.plan.evaluation
         found = replace(found, tasks=measure_tasks(context.model, context.tokenizer, wanted.tasks, wanted.task_limit))
     context.keep(found.to_json(), "evaluation", f"retention-{name}.json")
 

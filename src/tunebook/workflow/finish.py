@@ -49,6 +49,8 @@ def export(context: Context) -> dict[str, Any] | Skip:
         limit,
         context.progress("export"),
     )
+    for text in done["parity"]["warnings"]:
+        context.emit("warning", code="export", message=text)
     return {"formats": sorted(done["formats"]), "folder": "export"}
 
 

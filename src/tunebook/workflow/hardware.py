@@ -27,7 +27,7 @@ def probe(folder: Path | None = None) -> dict[str, Any]:
         "cores": _cores(),
         "threads": torch.get_num_threads(),
         "memory_bytes": memory_bytes(),
-        "memory_free_bytes": psutil.virtual_memory().available,
+        "memory_free_bytes": memory_free_bytes(),
         "disk_free_bytes": shutil.disk_usage(there).free,
         "precisions": precisions(),
         "capability": torch.backends.cpu.get_cpu_capability(),
@@ -48,6 +48,11 @@ def memory_bytes() -> int:
         with suppress(OSError, ValueError):  # not there, or "max"
             found.append(int(path.read_text()))
     return min(found)
+
+
+def memory_free_bytes() -> int:
+    """Memory that is free now; in a container no more than it may use in all."""
+    return min(psutil.virtual_memory().available, memory_bytes())
 
 
 def threads_of_each(workers: int) -> int:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tunebook.errors import Fault, RunError
 from tunebook.files import read_json
 from tunebook.plan.files import make_plan, put_value, values_by_path
 from tunebook.plan.schema import Plan
 from tunebook.runs.store import Run
-from tunebook.workflow.context import Context
+
+if TYPE_CHECKING:
+    from tunebook.workflow.context import Context
 
 INPUTS = {
     "template": "the chat template",
@@ -22,7 +24,8 @@ INPUTS = {
     "model_config": "the base model's config.json",
 }
 _CAUSES = ("template", "tokenizer")  # when one of these changed, the tokens of the data did, too
-_SETTLED = ("training.", "lora.", "model.quantization")  # how paths begin that a run cannot change on its way
+# how paths begin that a run cannot change on its way; answers of two lengths cannot be held against each other
+_SETTLED = ("training.", "lora.", "model.quantization", "evaluation.max_new_tokens")
 
 
 def remember_inputs(context: Context, **digests: str) -> None:

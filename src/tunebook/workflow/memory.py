@@ -83,15 +83,22 @@ def micro_batch_tokens(plan: Plan, usual: int) -> int:
 
 
 def check_memory(
-    plan: Plan, shape: Shape, longest: int, per_step: int, usual: int, gpu_bytes: float | None = None
+    plan: Plan,
+    shape: Shape,
+    longest: int,
+    per_step: int,
+    usual: int,
+    *,
+    gpu_bytes: float | None = None,
+    copies: int = 1,
 ) -> None:
     """RunError when the plan is beyond this machine, or beyond its GPU of `gpu_bytes`.
 
-    `per_step`: tokens of the fullest optimizer step.
+    `per_step`: tokens of the fullest optimizer step. `copies`: workers that hold the model on this machine.
     """
     tokens, gpu = max(longest, min(micro_batch_tokens(plan, usual), per_step)), gpu_bytes is not None
     there = float(memory_bytes()) if gpu_bytes is None else gpu_bytes
-    needed = needed_bytes(plan, shape, tokens, gpu=gpu)
+    needed = copies * needed_bytes(plan, shape, tokens, gpu=gpu)
     if needed <= there:
         return
     ways = ["choose a smaller model"]
@@ -103,11 +110,13 @@ def check_memory(
         ways.insert(0, "set model.quantization to nf4, with training.method lora")
     elif plan.export.formats and not gpu:
         ways.insert(0, "set export.formats to [] and export where the whole model fits")
-    if kept_bytes(plan, shape, tokens, gpu=gpu) > there / 2:
+    if copies * kept_bytes(plan, shape, tokens, gpu=gpu) > there / 2:
         ways.insert(0, "lower data.max_length and training.micro_batch_tokens")
-    place = "GPU" if gpu else "machine"
+    if copies > 1:
+        ways.insert(0, "take fewer workers")
+    place, whose = "GPU" if gpu else "machine", f" for its {copies} workers" if copies > 1 else ""
     raise RunError(
-        f"The plan needs about {needed / 1e9:.1f} GB of memory and this {place} has {there / 1e9:.1f} GB.",
+        f"The plan needs about {needed / 1e9:.1f} GB of memory{whose} and this {place} has {there / 1e9:.1f} GB.",
         kept="Nothing was trained." if gpu else "Nothing was started.",
         do=f"You can {', or '.join(ways)}.",
     )

@@ -121,14 +121,14 @@ def with_hash(plan: Plan, folder: Path) -> Plan:
     return plan.model_copy(update={"model": model, "origins": {**plan.origins, "model.sha256": origin}})
 
 
-def find_facts(plan: Plan, folder: Path) -> Facts:
+def find_facts(plan: Plan, folder: Path, *, however_large: bool = False) -> Facts:
     """Look at the data. Tokens are counted where the model's tokenizer is here and the files are not large.
 
     DataError when no row can be trained.
     """
     paths, columns = _data_files(plan, folder), plan.data.columns
     size = sum(file.stat().st_size for path in paths for file in open_data(path, columns).files)
-    tokenizer = tokenizer_at_hand(_model_here(plan, folder)) if size <= _LARGE else None
+    tokenizer = tokenizer_at_hand(_model_here(plan, folder)) if however_large or size <= _LARGE else None
     settings = Settings(plan.data.max_length, plan.data.too_long, plan.data.duplicates)
     checked = [examine(path, columns, tokenizer, settings, cache_folder() / "data") for path in paths]
     train, validation = checked[0], checked[1] if len(checked) > 1 else None
@@ -178,6 +178,6 @@ def tokenizer_at_hand(name: str) -> Any | None:
     try:
         tokenizer = PreTrainedTokenizerFast.from_pretrained(model_folder(name))
         chat_template(tokenizer)
-    except (OSError, ValueError, KeyError, TypeError, TunebookError):
+    except Exception:  # what is wrong with it the run says, by `load_tokenizer`
         return None
     return tokenizer

@@ -75,7 +75,11 @@ def _validate(context: Context) -> dict[str, Any]:
         context.validation_examples = checked.validation.examples
         digests["validation_data"] = checked.validation.examples.fingerprint
     remember_inputs(context, **digests)
-    return {"rows": findings["rows"], "good": findings["good"], "problems": len(findings.get("problems", []))}
+    if counts := checked.findings.counts:
+        found = ", ".join(f"{count:,} {code}" for code, count in counts.most_common())
+        context.emit("log", message=f"What the rows have, by line in data/findings.json: {found}.")
+    told = {name: findings[name] for name in ("rows", "good", "examples")}
+    return told | {"problems": sum(counts.values())}
 
 
 def split(context: Context) -> dict[str, Any]:

@@ -86,7 +86,8 @@ def scale(plan: Plan, facts: Facts, workers: int, device: str, *, sharded: bool 
     if facts.tokens is None:
         raise RunError(
             f"The tokens of {plan.data.path} are not known, so neither is the time.",
-            do="Put the model's tokenizer into its folder: the weights themselves are not needed.",
+            do=f"Name a folder in model.name that has config.json and the tokenizer of '{plan.model.name}'; "
+            "weights are not needed there.",
         )
     work = _Work.of(plan, facts)
     ways = [False] if plan.model.quantization else [False, True]  # weights in 4 bits are not split
@@ -175,19 +176,21 @@ def slowest_link(device: Device, workers: int) -> float:
 
 
 def parameters_of(config: dict[str, Any]) -> int:
-    """Parameters of a Llama-like model, from its config.json: embedding, attention, three matrices inside, head."""
-    width, layers = int(config["hidden_size"]), int(config["num_hidden_layers"])
-    heads = int(config["num_attention_heads"])
+    """Parameters of a model, from its config.json: embedding, attention, two or three matrices inside, head."""
+    width = int(config.get("hidden_size") or config["n_embd"])  # GPT-2 has names of its own
+    layers = int(config.get("num_hidden_layers") or config["n_layer"])
+    heads = int(config.get("num_attention_heads") or config["n_head"])
     size = int(config.get("head_dim") or width // heads)
     keys = int(config.get("num_key_value_heads") or heads)
     attention = 2 * width * heads * size + 2 * width * keys * size
-    inside = 3 * width * int(config["intermediate_size"])
+    gated = config.get("intermediate_size")
+    inside = 3 * width * int(gated) if gated else 2 * width * int(config.get("n_inner") or 4 * width)
     return layers * (attention + inside + 2 * width) + width + _embedding_parameters(config)
 
 
 def _embedding_parameters(config: dict[str, Any]) -> int:
     tables = 1 if config.get("tie_word_embeddings") else 2
-    return tables * int(config["vocab_size"]) * int(config["hidden_size"])
+    return tables * int(config["vocab_size"]) * int(config.get("hidden_size") or config["n_embd"])
 
 
 def _lora_parameters(plan: Plan, shape: Shape) -> int:

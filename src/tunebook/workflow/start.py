@@ -6,11 +6,12 @@ import importlib.util
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tunebook.errors import RunError
-from tunebook.model.sources import cache_folder, find_model, load_tokenizer, loaded_bytes, read_config
+from tunebook.model.sources import cache_folder, find_model, load_tokenizer, loaded_bytes, model_folder, read_config
 from tunebook.plan.files import load_plan, make_plan, set_values
 from tunebook.plan.schema import Plan, is_task_file
 from tunebook.runs.store import Run, check_free, create_run, free_name
@@ -62,8 +63,13 @@ def with_paths(plan: Plan, paths: dict[str, Any]) -> Plan:
     return make_plan(value)
 
 
-def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] | None = None) -> Run:
-    """Check name, folder, model, memory and every row of the data; only then make the run folder."""
+def prepare_run(
+    plan: Plan, name: str | None, runs: Path, texts: dict[str, str] | None = None, *, copies: int = 1
+) -> Run:
+    """Check name, folder, model, memory and every row of the data; only then make the run folder.
+
+    `copies`: workers that hold the model on this machine.
+    """
     import numpy as np
 
     from tunebook.data.gate import check_data
@@ -76,13 +82,17 @@ def prepare_run(plan: Plan, name: str | None, runs: Path, texts: dict[str, str] 
     usual = MICRO_BATCH_TOKENS["cpu"]
     gpu = has_gpu()  # what its memory holds is asked when torch is there: in the step that loads the model
     if not gpu:
-        check_memory(plan, shape, longest=0, per_step=0, usual=usual)  # the weights alone, before anything slow
+        # the weights alone, before anything slow
+        check_memory(plan, shape, longest=0, per_step=0, usual=usual, copies=copies)
     tokenizer = load_tokenizer(plan.model.name)
-    lengths = check_data(plan.data, Path.cwd(), tokenizer, cache_folder() / "data").examples.lengths
-    _check_positions(plan, config, int(lengths.max()))
+    checked = check_data(plan.data, Path.cwd(), tokenizer, cache_folder() / "data")
+    lengths = checked.examples.lengths
+    held_out = checked.validation.examples.lengths if checked.validation else lengths
+    _check_positions(plan, config, int(max(lengths.max(), held_out.max())))
+    _check_formats(plan, tokenizer)
     if not gpu:
         fullest = int(np.sort(lengths)[-plan.training.batch_size :].sum())
-        check_memory(plan, shape, int(lengths.max()), fullest, usual)
+        check_memory(plan, shape, int(lengths.max()), fullest, usual, copies=copies)
     return create_run(name, runs, plan, texts)
 
 
@@ -95,6 +105,18 @@ def _check_positions(plan: Plan, config: dict[str, Any], longest: int) -> None:
             kept="Nothing was started.",
             do=f"Set data.max_length to {most}; data.too_long says what becomes of longer rows.",
         )
+
+
+def _check_formats(plan: Plan, tokenizer: Any) -> None:
+    """ExportError when a format of the plan could not be written after training."""
+    if set(plan.export.formats) <= {"safetensors"}:
+        return
+    from transformers import AutoConfig
+
+    from tunebook.export.known import check_formats
+
+    with suppress(OSError, ValueError):  # what nobody can read is told where the model is loaded
+        check_formats(plan, AutoConfig.from_pretrained(model_folder(plan.model.name)), tokenizer)
 
 
 def _check_extras(plan: Plan) -> None:

@@ -32,15 +32,15 @@ class TimeLeft:
         self.after = parts["result"] + parts["export"] + parts["test"]
 
     def __call__(self, state: TrainState) -> float:
-        """Seconds from here to the end of the run, should no rule end it sooner."""
+        """Seconds from the end of step `state.step`, before what is due at it, to the end of the run."""
         looking, saving = state.parts.get("validation", 0.0), state.parts.get("checkpoint", 0.0)
         training = (state.seconds - looking - saving) / state.step * (self.steps - state.step)
-        looks, saves = self.looks_ahead[state.step], self.saves_ahead[state.step]
+        looks, saves = self.looks_ahead[state.step - 1], self.saves_ahead[state.step - 1]
         if self.minutes:
             looks = int(training / 60 / self.minutes) + 1
             saves = max(saves, looks)
         look = looking / state.evaluations if state.evaluations else self.look
-        saved = self.saves_ahead[0] - self.saves_ahead[state.step]
+        saved = self.saves_ahead[0] - self.saves_ahead[state.step - 1]
         return training + looks * look + saves * saving / max(1, saved) + self.after
 
 

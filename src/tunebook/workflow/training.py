@@ -61,14 +61,25 @@ def run_training(context: Context) -> dict[str, Any]:
 
 def unwatched(plan: Plan, *, held_out: bool) -> list[str]:
     """A sentence for each stopping rule whose numbers this run will not measure."""
-    measured = {*STEP_METRICS, *(("validation_loss", *plan.metrics) if held_out else ())}
     found = []
     for rule in plan.stopping.rules:
         metric = "validation_loss" if isinstance(rule, Gap) else getattr(rule, "metric", None)
-        if metric and metric not in measured:
-            why = f"{metric} is not among the metrics of the plan" if held_out else "nothing is held out to measure on"
+        if metric and (why := _unmeasured(metric, plan, held_out)):
             found.append(f"The stopping rule '{describe(rule)}' cannot stop this run: {why}.")
     return found
+
+
+def _unmeasured(metric: str, plan: Plan, held_out: bool) -> str:
+    """Why this run will not measure `metric`; empty when it will."""
+    if metric in STEP_METRICS:
+        return ""
+    if not held_out:
+        return "nothing is held out to measure on"
+    if metric not in ("validation_loss", *plan.metrics):
+        return f"{metric} is not among the metrics of the plan"
+    if metric in ("bleu", "response_length") and not plan.evaluation.prompts:
+        return "no held-out prompt is answered (evaluation.prompts is 0)"
+    return ""
 
 
 def _saved_after_loss(context: Context, error: WorkerLost) -> WorkerLost:
