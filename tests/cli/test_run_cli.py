@@ -14,7 +14,8 @@ import pytest
 from tests.cli.call import call
 from tests.workflow.conftest import base, home, values  # noqa: F401  (fixtures)
 from tunebook.plan.files import make_plan, save_plan
-from tunebook.runs.store import open_run, runs_folder
+from tunebook.runs.lock import hold_lock
+from tunebook.runs.store import create_run, open_run, runs_folder
 
 
 @pytest.fixture
@@ -167,6 +168,18 @@ def test_every_fault_of_a_plan_is_told_at_once(home):  # noqa: F811
         "lora.rank",
     ):
         assert part in done.err
+
+
+@pytest.mark.parametrize("words", [("--set", "checkpoints.every=7"), ("--as-planned",), ("--new", "two")])
+def test_a_run_that_a_process_works_on_is_not_changed_by_resume(home, values, words):  # noqa: F811
+    folder = create_run("one", runs_folder(), make_plan(values)).folder
+    before = (folder / "plan.yaml").read_bytes(), (folder / "plan.yaml").stat().st_mtime_ns
+    with hold_lock(folder):
+        done = call("resume", "one", *words)
+    assert done.code == 1
+    assert "being written by process" in done.err
+    assert ((folder / "plan.yaml").read_bytes(), (folder / "plan.yaml").stat().st_mtime_ns) == before
+    assert not (folder / "export").exists()
 
 
 def test_bad_usage_is_exit_code_2(home):  # noqa: F811

@@ -59,6 +59,10 @@ FAULTS = [
     ("Words\n    {type: form}", 5, "warning", "this directive is indented"),
     ("{title: x, type: form}", 4, "warning", "`type` is the first key"),
     ("{type: information}}", 4, "warning", "'}' follows the directive"),
+    ("{type: information}\n\n{type: text, required: true} # mine", 6, "warning", "'# mine' follows the directive"),
+    ("{type: information} Read this", 4, "warning", "'Read this' follows the directive"),
+    ("{type: int, size: 4} is what it says", 4, "none", ""),
+    ("{type: [text]} is what it says", 4, "none", ""),
     ("```\n{type: information}", 4, "warning", "this code block is never closed"),
 ]
 

@@ -11,7 +11,8 @@ from tunebook.pages.answers import check_answers, default_answers
 from tunebook.pages.catalog import find_page, library_names, load_page
 from tunebook.pages.components import Navigation
 from tunebook.pages.parser import parse_page
-from tunebook.plan.files import load_yaml, make_plan, set_values, values_by_path
+from tunebook.plan.files import make_plan, set_values, values_by_path
+from tunebook.plan.text import load_yaml
 
 REFERENCE = Path(__file__).parents[3] / "shared/seed/phase-3-fine-tuning.md"
 PAGES = ["phase-2-dataset-preparation", "phase-3-fine-tuning", "phase-4-model-comparison"]

@@ -265,7 +265,6 @@ def test_a_directive_ends_the_list_or_quote_before_it() -> None:
     "prose",
     [
         "A line with {type: form} in it.",
-        "{type: form} begins a directive.",
         "`{type: form}`",
         "```\n{type: form}\n```",
         "~~~~\n```\n{type: form}\n~~~~",

@@ -16,7 +16,7 @@ from prompt_toolkit.output import DummyOutput
 from rich.console import Console
 
 from tunebook.errors import PageError, Stopped
-from tunebook.pages import player, terminal
+from tunebook.pages import answers, player, terminal
 from tunebook.pages.answers import check_answers, save_answers
 from tunebook.pages.catalog import load_page
 from tunebook.pages.page import Page
@@ -110,6 +110,19 @@ def test_a_page_is_read_and_answered(keys: PipeInput, screen: io.StringIO, page:
         assert text in shown
     assert "After this page: Phase 2: Dataset Preparation (tunebook page play phase-2-dataset-preparation)" in shown
     assert "Before this page: Nowhere\n" in shown
+
+
+def test_what_comes_next_is_a_plan_and_after_the_page_about_comparing_a_comparison(
+    keys: PipeInput, screen: io.StringIO, page: Page, tmp_path: Path
+) -> None:
+    keys.send_text(ENTER + "1" + ENTER * 4)
+    player.play(page, tmp_path / "a b.yaml")
+    comparing = load_page("phase-4-model-comparison")
+    keys.send_text(ENTER * len(comparing.questions))
+    player.play(comparing, tmp_path / "c d.yaml")
+    shown = "".join(screen.getvalue().split())
+    assert f"Next: tunebook plan '{tmp_path / 'a b.yaml'}' --data DATA".replace(" ", "") in shown
+    assert f"Next: tunebook compare --answers '{tmp_path / 'c d.yaml'}'".replace(" ", "") in shown
 
 
 def test_enter_alone_takes_the_usual_options(keys: PipeInput, screen: object, page: Page, tmp_path: Path) -> None:
@@ -207,6 +220,49 @@ def test_answers_that_fit_no_more_are_named(keys: PipeInput, screen: io.StringIO
         player.play(page, path)
     assert "Not offered, it does not fit the page: rate: '9e-9' is not among the options" in screen.getvalue()
     assert saved(path)["answers"]["why"] == "kept"
+
+
+def test_answers_that_fit_no_more_are_kept_in_a_copy(
+    keys: PipeInput, screen: io.StringIO, page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.yaml"
+    save_answers(path, page, {"rate": "1e-5", "count": "3", "why": "An hour's work."})
+    before = path.read_bytes()
+    other = parse_page(PAGE.replace("**Why**", "**What for**"), page.name)
+    keys.send_text(ENTER + CTRL_C)
+    with pytest.raises(Stopped):
+        player.play(other, path)
+    assert "why" not in saved(path)["answers"]
+    assert (tmp_path / "a.yaml.before").read_bytes() == before
+    assert "a.yaml.before." in "".join(screen.getvalue().split())
+
+
+def test_no_copy_is_made_of_answers_that_fit_or_of_none(
+    keys: PipeInput, screen: io.StringIO, page: Page, tmp_path: Path
+) -> None:
+    path = tmp_path / "a.yaml"
+    save_answers(path, page, {"rate": "1e-5"}, partial=True)
+    for asked in (page, parse_page(PAGE.replace("**Why**", "**What for**"), page.name)):
+        keys.send_text(CTRL_C)
+        with pytest.raises(Stopped):
+            player.play(asked, path)
+    assert [file.name for file in sorted(tmp_path.iterdir())] == ["a.yaml", "quiz.md"]
+    assert "Not offered" not in screen.getvalue()
+
+
+def test_answers_that_cannot_be_copied_are_not_written_over(
+    keys: PipeInput, screen: object, page: Page, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "a.yaml"
+    save_answers(path, page, {"rate": "9e-9"})
+    before = path.read_bytes()
+    monkeypatch.setattr(answers, "copy_aside", full)
+    with pytest.raises(PageError, match=r"could not be copied \(No space left on device\)"):
+        player.play(page, path)
+    assert path.read_bytes() == before
 
 
 def test_arrow_keys_move_the_lifted_line_of_a_ranking(keys: PipeInput) -> None:

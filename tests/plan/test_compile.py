@@ -15,9 +15,10 @@ from tunebook.pages.page import Page
 from tunebook.pages.parser import parse_page
 from tunebook.pages.parts import Answer
 from tunebook.plan.compile import compile_plan
-from tunebook.plan.files import dump_plan, load_yaml, make_plan, origin_of, values_by_path
+from tunebook.plan.files import dump_plan, make_plan, origin_of, values_by_path
 from tunebook.plan.rules.types import Budget, Plateau, Rise
 from tunebook.plan.schema import Plan
+from tunebook.plan.text import load_yaml
 
 OVERFITTING = "how-will-you-prevent-overfitting"
 STOPPING = "what-criteria-will-trigger-early-stopping"
@@ -161,6 +162,22 @@ def test_prose_about_overfitting_acts_on_the_plan() -> None:
     assert plan.not_understood == ("collect more data",)
     assert "0.05 is usual" in origin_of(plan, "training.dropout")[1]
     assert "lowered from 3" in origin_of(plan, "training.epochs.min")[1]
+
+
+@pytest.mark.parametrize(
+    "text", ["Weight decay and dropout. Weight decay 0.1, dropout 0.2.", "dropout 0.2, weight decay"]
+)
+def test_a_usual_value_only_fills_the_place_of_a_number_that_nobody_gave(text: str) -> None:
+    plan = plan_of({OVERFITTING: text, STOPPING: "after 2 hours"})
+    assert plan.training.dropout == 0.2
+    assert plan.training.weight_decay == (0.1 if "0.1" in text else 0.01)
+    assert plan.not_understood == ()
+
+
+def test_early_stopping_that_is_turned_off_adds_no_rule() -> None:
+    plan = plan_of({OVERFITTING: "early stopping: off"})
+    assert not any(isinstance(rule, Plateau) for rule in plan.stopping.rules)
+    assert plan.not_understood == ("early stopping: off",)
 
 
 def test_a_limit_on_epochs_lowers_and_never_raises() -> None:

@@ -15,7 +15,6 @@ from tunebook.errors import PlanError
 from tunebook.plan.files import (
     dump_plan,
     load_plan,
-    load_yaml,
     make_plan,
     origin_of,
     save_plan,
@@ -23,6 +22,7 @@ from tunebook.plan.files import (
     values_by_path,
 )
 from tunebook.plan.schema import Plan
+from tunebook.plan.text import load_yaml
 
 LEAST: dict[str, Any] = {"model": {"name": "smollm2-135m"}, "data": {"path": "rows.jsonl"}}
 FULL: dict[str, Any] = {
@@ -126,6 +126,9 @@ def test_a_wrong_order_names_each_pair_and_why() -> None:
         ("a: 2024-99-99", "is not valid YAML"),
         ("a: \x00", "is not valid YAML"),
         ("!!python/object:os.system {}", "is not valid YAML"),
+        ("training: {seed: 1}\nmodel: {name: m}\ntraining: {seed: 2}", "key 'training' is given twice, line 3"),
+        ("training:\n  batch_size: 8\n  batch_size: 32", "key 'batch_size' is given twice, line 3"),
+        ("training: {batch_size: 1.000}", "1.000 can mean 1 or 1000; write the one that you mean, line 1"),
     ],
 )
 def test_a_broken_file_is_named_in_one_sentence(tmp_path: Path, text: str, says: str) -> None:
@@ -148,6 +151,38 @@ def test_a_file_that_is_not_there_or_not_text_is_named(tmp_path: Path) -> None:
 )
 def test_numbers_are_read_as_people_write_them(text: str, number: float) -> None:
     assert load_yaml(text) == number
+
+
+@pytest.mark.parametrize("setting", ["training.max_steps=yes", "lora.rank=true", "training.weight_decay=on"])
+def test_yes_is_no_number(setting: str) -> None:
+    with pytest.raises(PlanError, match=r"must be a number, and is yes"):
+        make_plan(set_values(LEAST, [setting]))
+    assert make_plan(set_values(LEAST, ["evaluation.retention=yes"])).evaluation.retention is True
+
+
+@pytest.mark.parametrize("text", ["1.000", "-10.000", "999.000"])
+def test_a_number_that_may_be_meant_in_thousands_is_asked_about(text: str) -> None:
+    with pytest.raises(yaml.YAMLError, match=f"{text} can mean {text[:-4]} or {text[:-4]}000"):
+        load_yaml(text)
+
+
+@pytest.mark.parametrize(("text", "number"), [("3.0", 3), ("1e3", 1000), ("0123", 123), ("1_000", 1000)])
+def test_a_whole_number_is_taken_as_it_is_meant(text: str, number: int) -> None:
+    assert make_plan(set_values(LEAST, [f"training.max_steps={text}"])).training.max_steps == number
+
+
+@pytest.mark.parametrize("text", ["1:30", "0x10", "0b11", "1:30.5"])
+def test_hours_and_other_notations_are_no_numbers(text: str) -> None:
+    assert load_yaml(text) == text
+    with pytest.raises(PlanError, match=f"training.weight_decay.*{text}"):
+        make_plan(set_values(LEAST, [f"training.weight_decay={text}"]))
+
+
+@pytest.mark.parametrize("setting", ["training.max_steps=", "data.validation_path=  "])
+def test_a_set_without_a_value_is_told(setting: str) -> None:
+    with pytest.raises(PlanError, match="is given no value; write null for none"):
+        set_values({**LEAST, "training": {"max_steps": 5}}, [setting])
+    assert set_values(LEAST, [f"{setting}null"])["training" if "training" in setting else "data"]
 
 
 @pytest.mark.parametrize("text", ["3e-5x", "12e4f0", "e5", "3e-"])

@@ -12,10 +12,11 @@ from rich.console import Console
 from tunebook.plan.advice import advise
 from tunebook.plan.compile import compile_plan
 from tunebook.plan.facts import Facts
-from tunebook.plan.files import dump_plan, load_yaml, make_plan, values_by_path
+from tunebook.plan.files import dump_plan, make_plan, values_by_path
 from tunebook.plan.rules import read_rules
 from tunebook.plan.rules.describe import describe
 from tunebook.plan.schema import Plan
+from tunebook.plan.text import load_yaml
 from tunebook.plan.view import curve, draw, explained, plan_json
 
 FACTS = Facts(1100, 1100, 1000, 100, 57565, 13595, 104, exact=True)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from tests.queue.test_entries import names
+from tests.studio.conftest import plan
 from tunebook.errors import PlanError, RunError
 from tunebook.plan.files import make_plan, save_plan
+from tunebook.queue import entries
 from tunebook.queue.sweep import add_sweep, variants
 from tunebook.runs.store import create_run, list_runs
 
@@ -85,3 +87,35 @@ def test_a_run_that_cannot_be_made_takes_the_others_along(plan_file, runs, monke
     with pytest.raises(RunError, match="disk is full"):
         add_sweep(plan_file, ["lora.rank=[4, 2, 8]"], "rank", runs)
     assert list_runs(runs) == []
+
+
+def test_a_run_that_cannot_be_queued_takes_the_others_along(plan_file, runs, prepared, full_disk):
+    full_disk(after=1)
+    with pytest.raises(OSError, match="No space left"):
+        add_sweep(plan_file, ["lora.rank=[4, 2, 8]"], "rank", runs)
+    assert list_runs(runs) == []
+
+
+def test_a_run_that_cannot_be_queued_is_not_left_behind(runs, full_disk, monkeypatch):
+    monkeypatch.setattr("tunebook.workflow.start.prepare_run", lambda plan, name, runs: create_run(name, runs, plan))
+    full_disk(after=0)
+    with pytest.raises(OSError, match="No space left"):
+        entries.add_runs([plan()], "one", runs)
+    assert list_runs(runs) == []
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk that has no room for a place in the queue, after some."""
+
+    def full_disk(*, after):
+        whole, written = entries.write_json, []
+
+        def write(path, value):
+            if len(written) == after:
+                raise OSError(28, "No space left on device", str(path))
+            written.append(whole(path, value))
+
+        monkeypatch.setattr(entries, "write_json", write)
+
+    return full_disk

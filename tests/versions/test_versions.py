@@ -13,6 +13,7 @@ from tests.cli.call import call
 from tests.tiny import save_tiny
 from tunebook.cli import serve
 from tunebook.errors import ModelError, RunError
+from tunebook.evaluate.review import judge_checkpoint
 from tunebook.export.staging import staged
 from tunebook.files import read_json, write_json
 from tunebook.model.sources import find_model, load_model, load_tokenizer, weights_sha256
@@ -127,10 +128,19 @@ def test_unclear_is_no_objection(runs: Path) -> None:
 
 def test_a_rejected_checkpoint_and_a_failed_deployment_test_are_objections(runs: Path) -> None:
     run = finished(runs)
-    write_json(run.report, {**read_json(run.report), "reviews": {"rejected_checkpoints": [48]}})
+    judge_checkpoint(run.folder, 48, "ann")
     write_json(run.folder / "export" / "deployment.json", {"verdict": "failed"})
     with pytest.raises(RunError, match=r"(?s)rejected the checkpoint.*deployment test failed"):
         promote(run, "house", "")
+
+
+def test_a_rejection_that_was_taken_back_or_is_of_another_checkpoint_is_no_objection(runs: Path) -> None:
+    run = finished(runs)
+    write_json(run.report, {**read_json(run.report), "reviews": {"rejected_checkpoints": [48]}})  # before it was
+    judge_checkpoint(run.folder, 48, "ann")
+    judge_checkpoint(run.folder, 48, "ann", rejected=False)
+    judge_checkpoint(run.folder, 24, "ann")
+    assert promote(run, "house", "").facts["objections"] == []
 
 
 def test_a_run_that_is_not_finished_or_has_no_report_is_refused(runs: Path) -> None:
@@ -164,6 +174,32 @@ def test_the_same_result_is_not_promoted_twice(runs: Path) -> None:
         promote(open_run("house-1", runs), "house", "")
     with pytest.raises(RunError, match=r"is house@2 already\. Nothing was changed\.$"):
         promote(open_run("house-2", runs), "house", "")
+
+
+def test_a_number_is_never_given_twice(runs: Path) -> None:
+    for number in (1, 2):
+        promote(finished(runs, f"house-{number}", seed=number), "house", "")
+    rollback("house", None, "")
+    remove_version("house@2", runs)
+    assert promote(finished(runs, "house-3", seed=3), "house", "").title == "house@3"
+    assert promote(finished(runs, "other-1"), None, "").title == "other@1"
+
+
+def test_a_version_that_is_damaged_keeps_its_number_and_stops_no_other(runs: Path) -> None:
+    version = promote(finished(runs), "house", "")
+    (version.folder / "version.json").write_text("{")
+    (versions_folder(runs) / "house.json").unlink()
+    assert promote(finished(runs, "house-2", seed=1), "house", "").title == "house@2"
+
+
+def test_a_name_that_a_run_has_is_no_versions(runs: Path) -> None:
+    run = finished(runs, "house")
+    finished(runs, "other")
+    for name in (None, "other"):
+        with pytest.raises(RunError, match="A run is named '(house|other)'.*--as"):
+            promote(run, name, "")
+    assert list_versions(runs) == []
+    assert promote(run, "house-style", "").title == "house-style@1"
 
 
 def test_rolling_back_goes_to_what_was_current_before_never_to_what_was_rolled_back_from(runs: Path) -> None:

@@ -107,7 +107,8 @@ def _load(name: str, with_base: bool, step: int | None, runs_dir: str | None) ->
 
 
 def _answer(talkers: list[Talker], text: str) -> None:
-    """Print each one's answer as it comes."""
+    """Print each one's answer as it comes. A question that one did not answer whole is forgotten by all of them."""
+    before, broken = [talker.chat for talker in talkers], False
     for talker in talkers:
         if len(talkers) > 1:
             click.echo(f"{talker.name}: ", nl=False)
@@ -119,7 +120,11 @@ def _answer(talkers: list[Talker], text: str) -> None:
             if not sys.stdin.isatty():
                 raise
             say(" (broken off)")
+            broken = True
         click.echo()
+    if broken:
+        for talker, chat in zip(talkers, before, strict=True):
+            talker.chat = chat
 
 
 def _lines(terminal: bool) -> Iterator[str]:

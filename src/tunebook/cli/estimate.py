@@ -58,7 +58,8 @@ def _computed(plan: Path, settings: tuple[str, ...], workers: int, device: str, 
     from tunebook.workflow.start import read_plan
 
     read = read_plan(plan, list(settings))
-    found = scale(read, find_facts(read, plan.absolute().parent), workers, device)
+    facts = find_facts(read, plan.absolute().parent, however_large=True)
+    found = scale(read, facts, workers, device)
     if as_json:
         print_json(found.to_json())
         return

@@ -27,15 +27,15 @@ def queue() -> None:
 @runs_option
 @set_option
 def add(plans: tuple[Path, ...], name: str | None, runs_dir: str | None, settings: tuple[str, ...]) -> None:
-    """Put a run of each of PLANS at the end of the queue; prints the names of the runs."""
-    from tunebook.queue.entries import add_run
+    """Put a run of each of PLANS at the end of the queue; prints the names of the runs, all of them or none."""
+    from tunebook.queue.entries import add_runs
     from tunebook.workflow.start import read_plan
 
     if name and len(plans) > 1:
         raise click.UsageError("--name names one run, and there are several plans.")
     read = [read_plan(path, list(settings)) for path in plans]
-    for plan in read:
-        click.echo(add_run(plan, name, runs_folder(runs_dir)).name)
+    for made in add_runs(read, name, runs_folder(runs_dir)):
+        click.echo(made.name)
     _say_how_to_begin(runs_dir)
 
 
@@ -55,7 +55,7 @@ def add(plans: tuple[Path, ...], name: str | None, runs_dir: str | None, setting
 def sweep(plan: Path, name: str | None, runs_dir: str | None, settings: tuple[str, ...]) -> None:
     """Queue PLAN with each combination of a few values; prints the names of the runs, all of them or none.
 
-    For example: tunebook queue sweep plan.yaml --set training.learning_rate=[1e-4,3e-4] --set lora.rank=[8,16]
+    For example: tunebook queue sweep plan.yaml --set 'training.learning_rate=[1e-4,3e-4]' --set 'lora.rank=[8,16]'
     """
     from tunebook.queue.sweep import add_sweep
 
@@ -96,11 +96,13 @@ def list_(runs_dir: str | None, as_json: bool, finished: bool) -> None:
 @click.argument("names", metavar="RUN...", nargs=-1, required=True)
 @runs_option
 def remove(names: tuple[str, ...], runs_dir: str | None) -> None:
-    """Take RUNs out of the queue. One that has not begun is removed whole; one that has begun stays a run."""
+    """Take RUNs out of the queue. One that has not begun is removed whole; one that has begun stays a run.
+
+    When one of them cannot be taken out, none is.
+    """
     from tunebook.queue.entries import dequeue
 
-    for name in names:
-        gone = dequeue(name, runs_folder(runs_dir))
+    for name, gone in dequeue(names, runs_folder(runs_dir)).items():
         say(f"Removed '{name}'." if gone else f"'{name}' is out of the queue; its run stays.")
 
 

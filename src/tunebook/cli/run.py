@@ -65,7 +65,7 @@ def run(
 
     asked = WorkerOptions(**options)
     workers = join(asked)
-    made = made_by_first(workers, lambda: prepare_run(planned, name, runs_folder(runs_dir)))
+    made = made_by_first(workers, lambda: prepare_run(planned, name, runs_folder(runs_dir), copies=asked.copies_here))
     if detach:
         start_detached(made, asked.arguments())
         click.echo(made.name)
@@ -107,8 +107,12 @@ def resume(
 
 
 def _to_go_on_with(found: Run, runs: Path, settings: tuple[str, ...], as_planned: bool, new: str | None) -> Run:
-    """The run itself, its plan settled, or a new one that begins with its weights."""
+    """The run itself, its plan settled, or a new one that begins with its weights.
+
+    RunError when something is to be written into a run that another process works on.
+    """
     from tunebook.plan.files import save_plan
+    from tunebook.runs.lock import hold_lock
     from tunebook.workflow.inputs import as_started, refuse_changed
     from tunebook.workflow.start import read_plan
 
@@ -125,7 +129,10 @@ def _to_go_on_with(found: Run, runs: Path, settings: tuple[str, ...], as_planned
 
         return branch_run(found, plan, new, runs)
     if settings or as_planned:
-        save_plan(as_started(found, plan) if as_planned else plan, found.folder / "plan.yaml")
+        with hold_lock(found.folder) as dead:
+            if dead:
+                say(f"The lock of process {dead.pid} on {dead.host}, which is gone, was taken over.")
+            save_plan(as_started(found, plan) if as_planned else plan, found.folder / "plan.yaml")
     return found
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import yaml
 
 from tunebook.errors import Fault, PageError
-from tunebook.files import write_text
+from tunebook.files import copy_aside, write_text
 from tunebook.pages.catalog import find_page, load_page
 from tunebook.pages.names import nearest, shown
 from tunebook.pages.page import Page
@@ -70,6 +70,7 @@ def load_answers(path: Path, page: Page | None = None) -> Answers:
 def kept_answers(path: Path, page: Page) -> tuple[Answers, list[Fault]]:
     """What an earlier, perhaps partial, answers file still says about `page`, and which of its answers fit no more.
 
+    A question that is gone and had no answer is no fault here.
     PageError when the file cannot be read or belongs to another page, so that nobody writes over it.
     """
     document, faults = _read(path)
@@ -77,10 +78,23 @@ def kept_answers(path: Path, page: Page) -> tuple[Answers, list[Fault]]:
     if faults:
         raise PageError(f"{path} holds something else, and it was left as it is.", do=_ELSEWHERE, faults=faults)
     values, found = check_answers(page, document["answers"], finished=False)
-    return Answers(page, values, document.get("partial") == "true"), found
+    lost = [fault for fault in found if _plain(document["answers"].get(fault.where)) not in ("", [])]
+    return Answers(page, values, document.get("partial") == "true"), lost
 
 
-_ELSEWHERE = "Give another place with --answers."
+def copy_answers(path: Path) -> Path:
+    """Copy an answers file beside itself, before what fits no more is written over. PageError when the disk refuses."""
+    try:
+        return copy_aside(path)
+    except OSError as error:
+        raise PageError(
+            f"Earlier answers that fit the page no more could not be copied ({error.strerror or error}).",
+            kept="The answers stay as they were.",
+            do="Free space or make the folder writable.",
+        ) from error
+
+
+_ELSEWHERE = "Make room there, or answer into another file with `tunebook page play PAGE --answers FILE`."
 
 
 def check_answers(

@@ -41,8 +41,10 @@ def slip(line: str) -> str:
     if not text.startswith("{"):
         return ""
     if _START.match(text):
-        rest = Directive(text).rest
-        return "" if re.search(r"\w", rest) else f"this reads as prose, for {shown(rest)} follows the directive"
+        found = Directive(text)
+        known = str(found.values.get("type")) in TYPES
+        meant = known or not re.search(r"\w", found.rest)
+        return f"this reads as prose, for {shown(found.rest)} follows the directive" if meant else ""
     if text.endswith("}") and _LATER.search(text):
         return "this reads as prose; in a directive `type` is the first key"
     return ""

@@ -19,6 +19,7 @@ from tunebook.pages.answers import (
     Answers,
     asks_more,
     check_answers,
+    copy_answers,
     default_answers,
     kept_answers,
     save_answers,
@@ -30,6 +31,9 @@ from tunebook.pages.markdown import Prose, tokens
 from tunebook.pages.order import check_order, step_of
 from tunebook.pages.page import Page
 from tunebook.pages.parts import Answer, Component, Part
+
+_PLAN = "tunebook plan {} --data DATA --model MODEL -o plan.yaml"
+_NEXT = {"phase-4-model-comparison": "tunebook compare --answers {}"}  # by the id of a page; a plan for any other
 
 
 def answer_by_defaults(page: Page, path: Path) -> dict[str, Answer]:
@@ -54,8 +58,9 @@ def answer_by_defaults(page: Page, path: Path) -> dict[str, Answer]:
 def play(page: Page, path: Path) -> None:
     """Show `page` in the terminal, ask its questions and save the answers to `path` after each one.
 
-    Answers that `path` holds already are offered again. Stopped (exit code 130) on Ctrl-C, with everything kept that
-    was answered or typed. PageError when there is no terminal, or `path` holds something else.
+    Answers that `path` holds already are offered again; when some fit the page no more, the file is copied first.
+    Stopped (exit code 130) on Ctrl-C, with everything kept that was answered or typed. PageError when there is no
+    terminal, or `path` holds something else.
     """
     page.require()
     if not sys.stdin.isatty():
@@ -91,7 +96,7 @@ class _Player:
         self.whole = True
         self._save()
         self._say(f"Your answers are in {self.path}.")
-        self._say(f"Next: tunebook plan {quote(str(self.path))} --data DATA --model MODEL -o plan.yaml")
+        self._say(f"Next: {_NEXT.get(self.page.id, _PLAN).format(quote(str(self.path)))}")
 
     def _offer_earlier_answers(self) -> None:
         if not self.path.exists():
@@ -101,6 +106,8 @@ class _Player:
         self._say(f"{self.path} holds {self._answered()} answers; each is offered again.")
         for fault in faults:
             self._say(f"Not offered, it does not fit the page: {fault}", "yellow")
+        if faults:
+            self._say(f"The file as it was is kept in {copy_answers(self.path)}.", "yellow")
 
     def _component(self, component: Component) -> None:
         if isinstance(component, Navigation):

@@ -21,10 +21,10 @@ from tunebook.pages.names import plain
 from tunebook.pages.order import check_order
 from tunebook.pages.parts import Answer
 from tunebook.plan import when
-from tunebook.plan.files import load_yaml
 from tunebook.plan.rules import numbers
 from tunebook.plan.rules.types import Rule
 from tunebook.plan.schema import METRICS
+from tunebook.plan.text import load_yaml
 
 
 @dataclass

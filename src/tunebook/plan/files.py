@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 import reprlib
 import types
 from collections.abc import Iterator, Mapping
@@ -18,47 +17,9 @@ from tunebook.errors import Fault, PlanError
 from tunebook.files import write_text
 from tunebook.plan.rules.types import Rule
 from tunebook.plan.schema import Plan
+from tunebook.plan.text import dump_yaml, load_yaml
 
 _KEPT = {"origins", "format", "notes", "not_understood"}  # in the file, and not what a run is made of
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML in which `3e-5` is a number, as people write it, and no alias can make a small file huge."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()  # type: ignore[no-untyped-call]
-            problem = f"the alias *{event.anchor} is not read, write the value itself"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes the text `3e-5`, which `_Loader` would otherwise read back as a number."""
-
-
-_BREAKS = re.compile("[\x7f-\x9f\u2028\u2029\ufeff]")  # line breaks to YAML, and marks: only escapes keep them
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style='"' if _BREAKS.search(value) else None)
-
-
-_Dumper.add_representer(str, _text)
-for _kind in (_Loader, _Dumper):
-    _kind.add_implicit_resolver(
-        "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-    )
-
-
-def load_yaml(text: str) -> Any:
-    """The YAML value of `text`, with `3e-5` read as a number. Raises yaml.YAMLError, for whatever is wrong with it."""
-    try:
-        return yaml.load(text, _Loader)  # noqa: S506  (a SafeLoader)
-    except RecursionError:
-        raise yaml.YAMLError("it is nested too deeply") from None
-    except ValueError as error:  # the 99th of a month, an integer of 5,000 digits
-        raise yaml.YAMLError(str(error)) from None
 
 
 def load_plan(path: Path) -> Plan:
@@ -104,9 +65,7 @@ def _with_settled_origins(plan: Plan, given: Mapping[str, Any]) -> Plan:
 def dump_plan(plan: Plan) -> str:
     """The plan as YAML: the same plan gives the same bytes."""
     value = plan.model_dump(mode="json", by_alias=True)
-    return "# A Tunebook plan. Edit any value; `tunebook plan --schema` says what there is.\n" + yaml.dump(
-        value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110
-    )
+    return "# A Tunebook plan. Edit any value; `tunebook plan --schema` says what there is.\n" + dump_yaml(value)
 
 
 def save_plan(plan: Plan, path: Path) -> None:
@@ -132,6 +91,8 @@ def set_values(value: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         try:
             if fault := path_fault(path) if "=" in setting else "is not of the form path=value":
                 raise ValueError(fault)
+            if not text.strip():
+                raise ValueError("is given no value; write null for none")
             new = load_yaml(text)
         except yaml.YAMLError as error:
             faults.append(Fault(path, f"{text!r} is not valid YAML: {_first_line(error)}"))

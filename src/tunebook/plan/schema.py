@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from tunebook.plan.rules.types import Metric, Rule
 from tunebook.plan.when import Schedule
@@ -23,9 +23,20 @@ Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 
 
 class Section(BaseModel):
-    """A part of the plan: frozen, no unknown keys, infinities refused."""
+    """A part of the plan: frozen, no unknown keys, infinities refused, and no `yes` taken for 1."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_yes_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and _is_number(cls.model_fields[str(info.field_name)].annotation):
+            raise ValueError(f"must be a number, and is {'yes' if value else 'no'}")
+        return value
+
+
+def _is_number(annotation: Any) -> bool:
+    return annotation in (int, float) or any(map(_is_number, get_args(annotation)))
 
 
 class ModelPlan(Section):

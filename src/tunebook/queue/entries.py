@@ -10,7 +10,8 @@ A run is in the queue by a file in its own folder and by nothing else, so that n
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,13 +55,31 @@ def read_entry(run: Run) -> Entry | None:
         return None
 
 
-def add_run(plan: Plan, name: str | None, runs: Path) -> Run:
-    """Check `plan` as `tunebook run` does, make its run folder and put it at the end of the queue."""
+def add_runs(plans: Sequence[Plan], name: str | None, runs: Path) -> list[Run]:
+    """Check each plan as `tunebook run` does, make its run folder and put it at the end of the queue: all or none.
+
+    `name` is for one plan. When one cannot be queued, a run that a worker has begun meanwhile stays.
+    """
     from tunebook.workflow.start import prepare_run
 
-    made = prepare_run(plan, name, runs)
-    enqueue(made)
+    made: list[Run] = []
+    try:
+        for plan in plans:
+            made.append(prepare_run(plan, name, runs))
+        for run in made:
+            enqueue(run)
+    except BaseException:
+        for run in reversed(made):  # those that no worker knows of go first, and make room on a full disk
+            take_back(run)
+        raise
     return made
+
+
+def take_back(run: Run) -> None:
+    """Remove a run that was just made, unless a worker has taken it meanwhile."""
+    with suppress(RunError), hold_lock(run.folder):
+        if not read_status(run).begun:
+            remove_run(run)
 
 
 def enqueue(run: Run, sweep: str = "", values: Mapping[str, str] | None = None) -> None:
@@ -71,21 +90,26 @@ def enqueue(run: Run, sweep: str = "", values: Mapping[str, str] | None = None) 
     write_json(run.folder / "queued.json", value)
 
 
-def dequeue(name: str, runs: Path) -> bool:
-    """Take a run out of the queue. One that nothing has begun goes whole (True); one that was begun stays a run.
+def dequeue(names: Sequence[str], runs: Path) -> dict[str, bool]:
+    """Take runs out of the queue. One that nothing has begun goes whole (True); one that was begun stays a run (False).
 
-    RunError when it is not in the queue, or a process is working on it.
+    RunError when one is not in the queue, or a process is working on it; then none was touched.
     """
-    run = open_run(name, runs)
-    if read_entry(run) is None:
-        raise RunError(f"The run '{name}' is not in the queue.", kept="Nothing was touched.")
-    with hold_lock(run.folder):
-        begun = read_status(run).begun
-        if begun:
-            (run.folder / "queued.json").unlink()
-        else:
-            remove_run(run)
-    return not begun
+    found = {run.folder: run for run in (open_run(name, runs) for name in names)}.values()
+    for run in found:
+        if read_entry(run) is None:
+            raise RunError(f"The run '{run.name}' is not in the queue.", kept="Nothing was touched.")
+    gone = {}
+    with ExitStack() as locks:
+        for run in found:
+            locks.enter_context(hold_lock(run.folder))
+        for run in found:
+            gone[run.name] = not read_status(run).begun
+            if gone[run.name]:
+                remove_run(run)
+            else:
+                (run.folder / "queued.json").unlink()
+    return gone
 
 
 def home(runs: Path) -> Path:

@@ -11,10 +11,10 @@ from pathlib import Path
 import yaml
 
 from tunebook.errors import Fault, PlanError
-from tunebook.plan.files import load_yaml
 from tunebook.plan.schema import Plan
-from tunebook.queue.entries import enqueue
-from tunebook.runs.store import Run, check_free, check_name, free_name, remove_run
+from tunebook.plan.text import load_yaml
+from tunebook.queue.entries import enqueue, take_back
+from tunebook.runs.store import Run, check_free, check_name, free_name
 from tunebook.workflow.start import prepare_run, read_plan
 
 MOST = 100  # runs of one sweep
@@ -60,7 +60,10 @@ def variants(path: Path, settings: Sequence[str], read: Callable[[Path, list[str
 
 
 def add_sweep(path: Path, settings: Sequence[str], name: str | None, runs: Path) -> list[Run]:
-    """Put a run for each variant into the queue, all of them or none. They are called `NAME-1`, `NAME-2` and so on."""
+    """Put a run for each variant into the queue, all of them or none. They are called `NAME-1`, `NAME-2` and so on.
+
+    When one cannot be queued, a run that a worker has begun meanwhile stays.
+    """
     planned = variants(path, settings)
     if name:
         for number in range(1, len(planned) + 1):
@@ -70,12 +73,12 @@ def add_sweep(path: Path, settings: Sequence[str], name: str | None, runs: Path)
         for number, variant in enumerate(planned, 1):
             called = f"{name}-{number}" if name else free_name(Path(variant.plan.data.path).stem, runs)
             made.append(prepare_run(variant.plan, called, runs))
+        for run, variant in zip(made, planned, strict=True):
+            enqueue(run, name or made[0].name, variant.values)
     except BaseException:
-        for run in made:
-            remove_run(run)
+        for run in reversed(made):  # those that no worker knows of go first, and make room on a full disk
+            take_back(run)
         raise
-    for run, variant in zip(made, planned, strict=True):
-        enqueue(run, name or made[0].name, variant.values)
     return made
 
 

@@ -16,7 +16,7 @@ from tunebook.files import joint_sha256, read_json, sha256, sync_folder, write_j
 from tunebook.plan.files import dump_plan
 from tunebook.runs.lock import hold_lock
 from tunebook.runs.status import read_status
-from tunebook.runs.store import Run
+from tunebook.runs.store import Run, is_run
 from tunebook.versions.store import (
     FORMAT,
     RECORD,
@@ -24,6 +24,7 @@ from tunebook.versions.store import (
     changing,
     check_name,
     list_versions,
+    next_number,
     open_version,
     read_line,
     write_line,
@@ -35,12 +36,18 @@ _MANIFEST = "MANIFEST.json"
 def promote(run: Run, name: str | None, reason: str) -> Version:
     """Make the result of `run` the current version of `name` (else of the run's name without its number).
 
-    RunError when the run is not finished, has no whole safetensors export, is that version already, or when its
-    report objects and no `reason` is given. The version's files are hard links to the run's, so weights lie on the
-    disk once; where the disk knows no hard links, they are symbolic ones.
+    RunError when the run is not finished, has no whole safetensors export, is that version already, when a run has the
+    name, or when its report objects and no `reason` is given. The version's files are hard links to the run's, so
+    weights lie on the disk once; where the disk knows no hard links, they are symbolic ones.
     """
     runs = run.folder.parent
     name = check_name(name or re.sub(r"-\d+$", "", run.name))
+    if is_run(name, runs):
+        raise RunError(
+            f"A run is named '{name}', and would be meant where the version is named.",
+            kept="Nothing was promoted.",
+            do="Give the version another name with --as.",
+        )
     with hold_lock(run.folder), changing(runs) as place:
         found = objections(run)
         if found and not reason.strip():
@@ -51,8 +58,7 @@ def promote(run: Run, name: str | None, reason: str) -> Version:
                 faults=[Fault("", text) for text in found],
             )
         facts = _facts(run, found, reason)
-        others = list_versions(runs, name)
-        for other in others:
+        for other in list_versions(runs, name):
             if (other.facts["run"], other.facts["files"]) == (run.name, facts["files"]):
                 again = f"Make it current with `tunebook versions rollback {name} --to {other.number}`."
                 raise RunError(
@@ -60,7 +66,7 @@ def promote(run: Run, name: str | None, reason: str) -> Version:
                     kept="Nothing was changed.",
                     do="" if other.current else again,
                 )
-        number = max([version.number for version in others], default=0) + 1
+        number = next_number(place, name)
         _store(run.folder / "export" / "safetensors", place / f"{name}@{number}", facts)
         try:
             write_line(place, name, [*read_line(place, name)["line"], number], "promote", number, reason)
@@ -75,6 +81,8 @@ def objections(run: Run) -> list[str]:
 
     RunError when the run is not finished or has no report.
     """
+    from tunebook.evaluate.review import rejected_steps  # from a room below: verdicts are newer than the report
+
     state = read_status(run).state
     report = _evidence(run.folder / "report.json")
     if state != "finished" or not report:
@@ -84,7 +92,7 @@ def objections(run: Run) -> list[str]:
             do=f"`tunebook resume {run.name}` goes on with it, `tunebook report {run.name}` writes its report.",
         )
     found = [str(item["why"]) for item in report.get("indicators", []) if item["verdict"] == "no"]
-    if _step(run) in ((report.get("reviews") or {}).get("rejected_checkpoints") or []):
+    if _step(run) in rejected_steps(run.folder):
         found.append("A reviewer rejected the checkpoint that is its result.")
     if _evidence(run.folder / "export" / "deployment.json").get("verdict") == "failed":
         found.append("Its last deployment test failed.")

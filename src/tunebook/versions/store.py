@@ -76,6 +76,13 @@ def list_versions(runs: Path | None = None, name: str | None = None) -> list[Ver
     return sorted(found, key=lambda version: (version.name, version.number))
 
 
+def next_number(place: Path, name: str) -> int:
+    """One more than any number that `name` ever had, by its folders, whole or not, and its log: none is given twice."""
+    folders = [match for folder in place.iterdir() if (match := _ONE.fullmatch(folder.name))]
+    used = [int(match[2]) for match in folders if match[1] == name and match[2]]
+    return 1 + max([*used, *(entry["number"] for entry in read_line(place, name)["log"])], default=0)
+
+
 def find_version(text: str, runs: Path | None = None) -> Version | None:
     """The version that `NAME` or `NAME@2` means; None when there is none."""
     match = _ONE.fullmatch(text)
