@@ -118,7 +118,7 @@ def test_the_whole_way(chromium, folder):
         page.get_by_text("3 answers judged in blind order").wait_for()
         adapter = page.locator(".formats li", has_text="Adapter")
         adapter.get_by_role("button").click()
-        page.get_by_text("Done.").wait_for(timeout=120_000)
+        page.get_by_text("Done.", exact=True).wait_for(timeout=120_000)
         assert (folder / "runs/rows-1/export/adapter/adapter_model.safetensors").is_file()
 
         page.goto(f"{studio.base}/compare?with=rows-1")
