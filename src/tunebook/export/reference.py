@@ -53,7 +53,8 @@ def measure(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_ne
     """Ask the tuned model in memory once; any number of exports can then be compared with it."""
     asked = [list(prompt) for prompt in prompts]
     answers = generate(model, tokenizer, asked, max_new_tokens=max_new_tokens)
-    rows = _rows(tokenizer, asked, answers, min(LONGEST, longest(model) or LONGEST))
+    room = longest(model) or LONGEST + 1
+    rows = _rows(tokenizer, asked, answers, min(LONGEST, room - 1))  # llama.cpp must have room for the next token
     share = max(4, min(POSITIONS, LOGIT_BYTES // (4 * model.config.get_text_config().vocab_size)) // len(rows))
     with reading(model):
         logits = [last_logits(model, row, share) for row in rows]
