@@ -13,7 +13,7 @@ from tests.tiny import tiny_model, tiny_tokenizer
 from tunebook.evaluate.generate import Answer
 from tunebook.export.check import difference
 from tunebook.export.parity import _compare_answers, _logit_faults, _logit_numbers
-from tunebook.export.reference import LONGEST, TEXTS, Reference, measure
+from tunebook.export.reference import LONGEST, TEXTS, Reference, measure, spread
 
 
 def test_kl_is_that_of_the_export_from_the_tuned_model() -> None:
@@ -87,7 +87,14 @@ def test_the_rows_of_the_reference_stay_small_and_hold_answers() -> None:
     assert [len(row) for row in found.logits] == [min(share, len(row)) for row in found.rows]
     with torch.no_grad():
         for row, logits in zip(found.rows, found.logits, strict=True):
-            assert torch.allclose(logits, model(torch.tensor([row])).logits[0, -len(logits) :], atol=1e-5)
+            expected = model(torch.tensor([row])).logits[0, spread(len(row), share)]
+            assert torch.allclose(logits, expected, atol=1e-5)
+
+
+def test_positions_are_spread_over_a_row_up_to_its_end() -> None:
+    assert spread(10, 5) == [1, 3, 5, 7, 9]
+    assert spread(3, 8) == [0, 1, 2]
+    assert spread(1535, 3) == [511, 1023, 1534]
 
 
 def test_one_row_is_as_long_as_the_model_takes_so_that_windows_and_rotary_scaling_show() -> None:

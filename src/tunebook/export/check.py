@@ -4,7 +4,7 @@ Run in a fresh process. Loads the folder with plain Transformers (PEFT for an ad
 and writes `result.json` and `logits.safetensors` beside the request. Nothing of Tunebook touches the model here.
 
 request  {"kind", "file", "base", "quantization", "dtype", "threads", "settings",   how to load it
-          "rows": [[id]], "keep": [count],                           token rows; logits of their last positions
+          "rows": [[id]], "keep": [[position]],                      token rows, and where their logits are wanted
           "prompts": [[id]], "expected": [[id] or text], "max_new_tokens",   prompts to answer greedily; or, with
           "given": [text],                                                   answers to set beside the expected ones
           "chats": [[message]], "texts": [str]}                      what to render and to tokenize
@@ -83,8 +83,8 @@ def answer(model: Any, tokenizer: Any, request: dict[str, Any], out: Path) -> di
     start = time.perf_counter()
     with torch.inference_mode():
         rows = {
-            f"{number:04d}": model(torch.tensor([row]), logits_to_keep=count).logits[0].float()
-            for number, (row, count) in enumerate(zip(request["rows"], request["keep"], strict=True))
+            f"{number:04d}": model(torch.tensor([row]), logits_to_keep=torch.tensor(keep)).logits[0].float()
+            for number, (row, keep) in enumerate(zip(request["rows"], request["keep"], strict=True))
         }
         save_file(rows, out / "logits.safetensors")
         ends = stops(model)

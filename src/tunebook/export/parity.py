@@ -18,7 +18,7 @@ import torch
 
 from tunebook.errors import ExportError, Fault
 from tunebook.export.fresh import patience, run_to_end
-from tunebook.export.reference import CHATS, TEXTS, Reference, measure
+from tunebook.export.reference import CHATS, TEXTS, Reference, measure, spread
 from tunebook.files import read_json, write_json
 
 MAX_KL = 1e-3
@@ -134,7 +134,7 @@ def _ask(reference: Reference, folder: Path, how: How, scratch: Path) -> tuple[d
         "settings": how.settings,
         "threads": torch.get_num_threads(),
         "rows": reference.rows,
-        "keep": [len(row) for row in reference.logits],
+        "keep": [spread(len(row), len(kept)) for row, kept in zip(reference.rows, reference.logits, strict=True)],
         "prompts": reference.prompts,
         "expected": [list(answer.ids) for answer in reference.answers],
         "max_new_tokens": reference.max_new_tokens,

@@ -17,7 +17,7 @@ import torch
 from tunebook.errors import Fault
 from tunebook.export.fresh import patience, run_to_end
 from tunebook.export.parity import MAX_KL, Parity, warn_of_change
-from tunebook.export.reference import CHATS, TEXTS, Reference
+from tunebook.export.reference import CHATS, TEXTS, Reference, spread
 from tunebook.files import read_json, write_json
 
 POSITIONS = 12  # each takes a list of the whole vocabulary
@@ -33,12 +33,13 @@ def compare_llama(reference: Reference, folder: Path, file: str, exact: bool) ->
     from safetensors.torch import load_file
 
     positions = _positions(reference)
+    before = [spread(len(row), len(logits)) for row, logits in zip(reference.rows, reference.logits, strict=True)]
     request = {
         "file": file,
         "context": 512 + max(map(len, [*reference.rows, *reference.prompts])) + reference.max_new_tokens,
         "size": reference.logits[0].shape[-1],
         "rows": reference.rows,
-        "positions": positions,
+        "positions": [(row, before[row][place] + 1) for row, place in positions],
         "prompts": reference.prompts,
         "max_new_tokens": reference.max_new_tokens,
         "chats": CHATS,
@@ -67,21 +68,17 @@ def compare_llama(reference: Reference, folder: Path, file: str, exact: bool) ->
 
 
 def _positions(reference: Reference) -> list[tuple[int, int]]:
-    """(row, how many of its tokens come before) of some positions with logits, spread evenly, from each row's end."""
-    every = [
-        (number, length)
-        for number, (row, logits) in enumerate(zip(reference.rows, reference.logits, strict=True))
-        for length in range(len(row), len(row) - len(logits), -1)
-    ]
+    """(row, place among its logits) of some positions, spread evenly over all rows, from the end of the first on."""
+    every = [(row, place) for row, logits in enumerate(reference.logits) for place in reversed(range(len(logits)))]
     return every[:: max(1, len(every) // POSITIONS)][:POSITIONS]
 
 
 def _numbers(reference: Reference, positions: list[tuple[int, int]], found: torch.Tensor) -> dict[str, Any]:
     divergence, top = [], []
-    for (row, length), theirs in zip(positions, found.double(), strict=True):
+    for (row, place), theirs in zip(positions, found.double(), strict=True):
         known = ~theirs.isnan()
         if known.any():
-            mine = reference.logits[row][length - 1 - len(reference.rows[row])].double().log_softmax(-1)
+            mine = reference.logits[row][place].double().log_softmax(-1)
             theirs = theirs - theirs[known].logsumexp(0)
             divergence.append(float((mine.exp() * (mine - theirs))[known].sum()))
             top.append(int(theirs.nan_to_num(-1e9).argmax() == mine.argmax()))

@@ -34,7 +34,7 @@ TEXTS = ["Hello world", "price: 1234.5 €", "  two  spaces\n\nand\ttabs", "naï
 class Reference:
     """What the tuned model in memory says to token rows, prompts, conversations and texts.
 
-    `logits`: of each row those at its last positions, [positions, vocabulary], float32, on the CPU.
+    `logits`: of each row those at positions spread over it, [positions, vocabulary], float32, on the CPU.
     """
 
     rows: list[list[int]]
@@ -57,7 +57,7 @@ def measure(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_ne
     rows = _rows(tokenizer, asked, answers, min(LONGEST, room - 1))  # llama.cpp must have room for the next token
     share = max(4, min(POSITIONS, LOGIT_BYTES // (4 * model.config.get_text_config().vocab_size)) // len(rows))
     with reading(model):
-        logits = [last_logits(model, row, share) for row in rows]
+        logits = [_logits_at(model, row, spread(len(row), share)) for row in rows]
     template = chat_template(tokenizer)
     return Reference(
         rows,
@@ -73,9 +73,17 @@ def measure(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_ne
     )
 
 
-def last_logits(model: Any, row: list[int], count: int) -> torch.Tensor:
-    """Logits [positions, vocabulary] at the last `count` positions of a row, or at all of a shorter one."""
-    logits: torch.Tensor = model(torch.tensor([row], device=device_of(model)), logits_to_keep=count).logits
+def spread(length: int, count: int) -> list[int]:
+    """`count` positions, or all that there are, evenly over a row of `length` tokens; the last is always among them."""
+    count = min(count, length)
+    return [length - 1 - place * length // count for place in reversed(range(count))]
+
+
+def _logits_at(model: Any, row: list[int], positions: list[int]) -> torch.Tensor:
+    """Logits [positions, vocabulary] of a row."""
+    device = device_of(model)
+    keep = torch.tensor(positions, device=device)
+    logits: torch.Tensor = model(torch.tensor([row], device=device), logits_to_keep=keep).logits
     return logits[0].float().cpu()
 
 
