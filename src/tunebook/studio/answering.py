@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from tunebook.errors import Fault, PageError
-from tunebook.files import copy_aside
 from tunebook.pages.answers import CUSTOM, asks_more, check_answers, kept_answers
 from tunebook.pages.page import Page
 from tunebook.pages.parts import Answer
-from tunebook.pages.safe_yaml import read
 from tunebook.studio.place import Place
 
 
@@ -28,22 +24,8 @@ def kept(place: Place, key: str, found: Page) -> tuple[dict[str, Answer], list[d
     path = place.answers_file(key)
     if not found.ok or not path.exists():
         return {}, []
-    fitting, faults = kept_answers(path, found)
-    given = _given(path) if faults else {}
-    lost = [fault for fault in faults if given.get(fault.where)]  # a question without an answer loses none
+    fitting, lost = kept_answers(path, found)
     return dict(fitting.values), [{"id": fault.where, "message": fault.message} for fault in lost]
-
-
-def copied(file: Path) -> str:
-    """The name of a new copy of `file` beside it. PageError when it cannot be written."""
-    try:
-        return copy_aside(file).name
-    except OSError as error:
-        raise PageError(
-            f"Earlier answers that fit the page no more could not be copied ({error.strerror or error}).",
-            kept="The answers stay as they were.",
-            do="Free space or make the folder writable.",
-        ) from error
 
 
 def changed(
@@ -68,8 +50,3 @@ def _merged(found: Page, values: Mapping[str, Answer], changes: Mapping[str, Ans
         if changed_alone and not asks_more(question, merged.get(question.id)):
             merged.pop(question.id + CUSTOM, None)
     return merged
-
-
-def _given(path: Path) -> dict[str, Any]:
-    """The answers of a file that was read before, whether they fit a page or not."""
-    return read(path.read_text("utf-8-sig")).value.get("answers") or {}

@@ -11,11 +11,11 @@ from starlette.responses import Response
 
 from tunebook.errors import PageError
 from tunebook.files import read_json, write_json, write_text
-from tunebook.pages.answers import check_answers, save_answers
+from tunebook.pages.answers import check_answers, copy_answers, save_answers
 from tunebook.pages.order import check_order, step_of
 from tunebook.pages.parser import MAX_BYTES, parse_page
 from tunebook.pages.parts import Answer
-from tunebook.studio.answering import changed, copied, kept, read_answers
+from tunebook.studio.answering import changed, kept, read_answers
 from tunebook.studio.given import Given, Here
 from tunebook.studio.place import Place
 from tunebook.studio.reply import Json
@@ -88,7 +88,7 @@ def answer(key: str, given: Changes, place: Here) -> Response:
         before, old = kept(place, key, found)
         values, faults = changed(found, before, given.changes)
         _, missing = check_answers(found, values)
-        copy = copied(place.answers_file(key)) if old else ""
+        copy = copy_answers(place.answers_file(key)).name if old else ""
         save_answers(place.answers_file(key), found, values, partial=bool(missing))
     wrong = [{"id": fault.where, "message": fault.message} for fault in faults]
     told = {"values": values, "faults": wrong, "missing": [fault.where for fault in missing], "before": copy}
